@@ -1,0 +1,68 @@
+# The entry points of qemu-ksm; QEMU's own build does the building.
+#
+# SPDX-License-Identifier: GPL-2.0-or-later
+
+BUILD := build
+QEMU := $(BUILD)/qemu/qemu-system-x86_64
+KSMTUNED := $(BUILD)/service/ksmtuned
+
+.PHONY: all deps source qemu service run check check-all refresh-patches \
+        install clean distclean help
+
+all: qemu service
+
+help:
+	@echo "make             build QEMU with the ksm object, and ksmtuned"
+	@echo "make run         boot guests, merge their memory, compare with ksmd"
+	@echo "                 GUESTS=4 MEM=256 SECONDS=120 BACKEND=auto"
+	@echo "make check       all tests that fit in half an hour"
+	@echo "make check-all   what takes longer: sanitizers, QEMU's own tests"
+	@echo "make install     DESTDIR= PREFIX="
+	@echo "make refresh-patches   patches/ from the edited build/source"
+	@echo "See also ./configure --help"
+
+deps:
+	@scripts/deps $(BUILD)
+
+$(BUILD)/config: configure
+	@test -f $@ && touch $@ || ./configure
+
+source: deps $(BUILD)/config
+	@. $(BUILD)/config && \
+	    scripts/source-tree prepare $(BUILD) "$$QEMU_SRC" "$$QEMU_SRC_SHA256"
+
+# QEMU's ninja file knows when meson must run again; only a new choice of
+# options or a new tree needs its configure.
+$(BUILD)/qemu/.configured: $(BUILD)/config $(BUILD)/source.origin \
+                           scripts/configure-qemu
+	scripts/configure-qemu $(BUILD)/config $(CURDIR)/$(BUILD)/source \
+	    $(BUILD)/qemu > $(BUILD)/configure-qemu.log 2>&1 || \
+	    { tail -n 40 $(BUILD)/configure-qemu.log; exit 1; }
+	@touch $@
+
+$(BUILD)/source.origin: source
+
+qemu: source
+	@$(MAKE) --no-print-directory $(BUILD)/qemu/.configured
+	ninja -C $(BUILD)/qemu
+
+$(BUILD)/service/build.ninja: $(BUILD)/config
+	@. $(BUILD)/config && CC="$$CC" meson setup --prefix="$$PREFIX" \
+	    $(BUILD)/service service > $(BUILD)/configure-service.log 2>&1 || \
+	    { tail -n 40 $(BUILD)/configure-service.log; exit 1; }
+
+service: source
+	@$(MAKE) --no-print-directory $(BUILD)/service/build.ninja
+	ninja -C $(BUILD)/service
+
+run: qemu service
+	@scripts/run-demo
+
+refresh-patches: source
+	scripts/source-tree refresh $(BUILD)
+
+clean:
+	rm -rf $(BUILD)/qemu $(BUILD)/service $(BUILD)/run
+
+distclean:
+	rm -rf $(BUILD)
