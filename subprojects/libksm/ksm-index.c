@@ -1,0 +1,525 @@
+/*
+ * The twin index: which pages of which client have the same digest
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ *
+ * Theory of operation
+ *
+ * Digests come from senders that may choose them.  A keyed bijection of 48
+ * bits (a Feistel network with a random key an index) turns each into a mixed
+ * digest whose place nobody outside can predict; only mixed digests are
+ * stored, and the one caller who needs the digest again inverts it.  The top
+ * KSM_SHARD_BITS bits of a mixed digest name its shard, the others are the
+ * entry's key.
+ *
+ * A shard is an open-addressed table that never wraps round.  The home of a
+ * key grows with the key (home = key * homes / 2^42), and linear probing keeps
+ * entries in the order of their keys: a shard is a sorted array with gaps.
+ * It follows that
+ *  - a search ends at the first greater key, hit or miss, after about
+ *    1 / (2 * (1 - load)) steps from home, i.e. 5 at the highest load;
+ *  - the pages of one digest lie side by side;
+ *  - a shard is resized in place: its entries are packed against the end of
+ *    the new array and then moved down to their new places, in order.  Growth
+ *    needs no second array beside the first.
+ *
+ * Entries that are pushed beyond the last home go into a few slots of slack;
+ * the last slot is always empty and ends every scan.
+ *
+ * Shards grow by 1/8, and their smallest sizes differ, so that they don't all
+ * grow at the same time and the average slot count is half a step above need.
+ */
+#include <glib.h>
+#include <limits.h>
+#include <string.h>
+#include <sys/random.h>
+
+#include "ksm-index.h"
+
+#define KSM_SHARD_BITS          6
+#define KSM_SHARDS              (1u << KSM_SHARD_BITS)
+#define KSM_KEY_BITS            (KSM_INDEX_DIGEST_BITS - KSM_SHARD_BITS)
+/* The bit above the key marks a slot in use: an empty slot is all zero. */
+#define KSM_SLOT_USED           (UINT64_C(1) << KSM_KEY_BITS)
+
+/* A shard grows above 0.9 entries a home, */
+#define KSM_GROW_NUM            9
+#define KSM_GROW_DEN            10
+/* to 9/8 of its homes, */
+#define KSM_STEP_DEN            8
+/* and shrinks below 0.6, to 0.8. */
+#define KSM_SHRINK_NUM          6
+#define KSM_SHRINK_DEN          10
+
+#define KSM_HOMES_MIN           64u
+#define KSM_SLACK_MIN           32u
+#define KSM_SLACK_MAX           256u
+
+#define KSM_MIX_ROUNDS          4
+#define KSM_MIX_HALF_BITS       (KSM_INDEX_DIGEST_BITS / 2)
+#define KSM_MIX_HALF_MASK       ((1u << KSM_MIX_HALF_BITS) - 1)
+
+typedef struct KsmSlot {
+    uint32_t key_high;          /* KSM_SLOT_USED and the key's upper bits */
+    uint16_t key_low;
+    uint16_t client;
+    uint32_t page;
+} KsmSlot;
+
+G_STATIC_ASSERT(sizeof(KsmSlot) == 12);
+G_STATIC_ASSERT(KSM_KEY_BITS + 1 <= 48);
+
+typedef struct KsmShard {
+    KsmSlot *slots;
+    uint32_t homes;
+    uint32_t capacity;          /* slots: homes and slack */
+    uint32_t used;
+    uint32_t homes_min;
+} KsmShard;
+
+typedef struct KsmMixKey {
+    uint64_t add;
+    uint64_t multiply[2];       /* odd */
+} KsmMixKey;
+
+struct KsmIndex {
+    KsmMixKey mix[KSM_MIX_ROUNDS];
+    uint64_t entries;
+    size_t slots_bytes;
+    KsmShard shards[KSM_SHARDS];
+};
+
+/* Keyed mixing */
+
+static void ksm_mix_init(KsmMixKey *mix)
+{
+    size_t size = KSM_MIX_ROUNDS * sizeof(*mix);
+    unsigned i;
+
+    if (getrandom(mix, size, 0) != (ssize_t)size) {
+        /* A sandbox may forbid it; GLib's generator is seeded elsewhere. */
+        uint32_t *word = (uint32_t *)mix;
+
+        for (i = 0; i < size / sizeof(*word); i++) {
+            word[i] = g_random_int();
+        }
+    }
+    for (i = 0; i < KSM_MIX_ROUNDS; i++) {
+        mix[i].multiply[0] |= 1;
+        mix[i].multiply[1] |= 1;
+    }
+}
+
+static inline uint32_t ksm_mix_round(const KsmMixKey *mix, uint32_t half)
+{
+    uint64_t x = (half + mix->add) * mix->multiply[0];
+
+    x ^= x >> 32;
+    x *= mix->multiply[1];
+    return x >> (64 - KSM_MIX_HALF_BITS);
+}
+
+static uint64_t ksm_mix(const KsmIndex *index, uint64_t digest)
+{
+    uint32_t left = (digest >> KSM_MIX_HALF_BITS) & KSM_MIX_HALF_MASK;
+    uint32_t right = digest & KSM_MIX_HALF_MASK;
+    unsigned i;
+
+    for (i = 0; i < KSM_MIX_ROUNDS; i += 2) {
+        left ^= ksm_mix_round(&index->mix[i], right);
+        right ^= ksm_mix_round(&index->mix[i + 1], left);
+    }
+    return ((uint64_t)left << KSM_MIX_HALF_BITS) | right;
+}
+
+static uint64_t ksm_unmix(const KsmIndex *index, uint64_t mixed)
+{
+    uint32_t left = mixed >> KSM_MIX_HALF_BITS;
+    uint32_t right = mixed & KSM_MIX_HALF_MASK;
+    unsigned i;
+
+    for (i = KSM_MIX_ROUNDS; i > 0; i -= 2) {
+        right ^= ksm_mix_round(&index->mix[i - 1], left);
+        left ^= ksm_mix_round(&index->mix[i - 2], right);
+    }
+    return ((uint64_t)left << KSM_MIX_HALF_BITS) | right;
+}
+
+/* Slots; a slot's key includes KSM_SLOT_USED and is 0 when it is empty */
+
+static inline uint64_t ksm_slot_key(const KsmSlot *slot)
+{
+    return ((uint64_t)slot->key_high << 16) | slot->key_low;
+}
+
+static inline KsmSlot ksm_slot_make(uint64_t key, uint16_t client,
+                                    uint32_t page)
+{
+    KsmSlot slot = {
+        .key_high = key >> 16,
+        .key_low = key & 0xffff,
+        .client = client,
+        .page = page,
+    };
+
+    return slot;
+}
+
+static inline uint32_t ksm_shard_home(const KsmShard *shard, uint64_t key)
+{
+    uint32_t top = (key & (KSM_SLOT_USED - 1)) >> (KSM_KEY_BITS - 32);
+
+    return ((uint64_t)top * shard->homes) >> 32;
+}
+
+/* The first slot whose key isn't below @key and that @key may take. */
+static inline uint32_t ksm_shard_find(const KsmShard *shard, uint64_t key)
+{
+    uint32_t i = ksm_shard_home(shard, key);
+
+    for (;;) {
+        uint64_t found = ksm_slot_key(&shard->slots[i]);
+
+        if (!found || found >= key) {
+            return i;
+        }
+        i++;
+    }
+}
+
+/* Resizing */
+
+static uint32_t ksm_homes_capacity(uint32_t homes)
+{
+    /* One more slot stays empty to end scans. */
+    return homes + CLAMP(homes / 16, KSM_SLACK_MIN, KSM_SLACK_MAX) + 1;
+}
+
+/* Move all entries to the front, in order. */
+static void ksm_shard_pack(KsmShard *shard)
+{
+    uint32_t to = 0;
+    uint32_t i;
+
+    for (i = 0; i < shard->capacity && to < shard->used; i++) {
+        if (ksm_slot_key(&shard->slots[i])) {
+            shard->slots[to++] = shard->slots[i];
+        }
+    }
+    g_assert(to == shard->used);
+}
+
+/*
+ * Put the shard->used entries at the front of the array to their places.
+ * False if the slack is too small for those of the highest keys; then they are
+ * still in order, and ksm_shard_pack() may be called again.
+ */
+static bool ksm_shard_spread(KsmShard *shard)
+{
+    uint32_t end = shard->capacity - 1;
+    uint32_t from = end - shard->used;
+    uint32_t to = 0;
+
+    memmove(&shard->slots[from], shard->slots,
+            shard->used * sizeof(KsmSlot));
+    while (from < end) {
+        KsmSlot slot = shard->slots[from];
+        uint32_t home = ksm_shard_home(shard, ksm_slot_key(&slot));
+        uint32_t place = MAX(home, to);
+
+        if (place > from) {
+            break;
+        }
+        memset(&shard->slots[to], 0, (place - to) * sizeof(KsmSlot));
+        shard->slots[place] = slot;
+        to = place + 1;
+        from++;
+    }
+    memset(&shard->slots[to], 0, (from - to) * sizeof(KsmSlot));
+    memset(&shard->slots[end], 0, sizeof(KsmSlot));
+    return from == end;
+}
+
+/* Give the shard, whose entries are packed at the front, @homes or more. */
+static void ksm_shard_resize(KsmIndex *index, KsmShard *shard, uint32_t homes)
+{
+    for (;;) {
+        uint32_t capacity = ksm_homes_capacity(homes);
+
+        index->slots_bytes -= shard->capacity * sizeof(KsmSlot);
+        index->slots_bytes += capacity * sizeof(KsmSlot);
+        shard->slots = g_renew(KsmSlot, shard->slots, capacity);
+        shard->homes = homes;
+        shard->capacity = capacity;
+        if (ksm_shard_spread(shard)) {
+            return;
+        }
+        homes += homes / KSM_STEP_DEN;
+        ksm_shard_pack(shard);
+    }
+}
+
+static void ksm_shard_grow(KsmIndex *index, KsmShard *shard)
+{
+    ksm_shard_pack(shard);
+    ksm_shard_resize(index, shard, shard->homes + shard->homes / KSM_STEP_DEN);
+}
+
+static bool ksm_shard_is_sparse(const KsmShard *shard)
+{
+    return shard->homes > shard->homes_min &&
+           (uint64_t)shard->used * KSM_SHRINK_DEN <
+           (uint64_t)shard->homes * KSM_SHRINK_NUM;
+}
+
+static uint32_t ksm_shard_wanted_homes(const KsmShard *shard)
+{
+    return MAX(shard->homes_min, (uint64_t)shard->used * 5 / 4);
+}
+
+/* Public functions */
+
+KsmIndex *ksm_index_new(void)
+{
+    KsmIndex *index = g_new0(KsmIndex, 1);
+    unsigned i;
+
+    ksm_mix_init(index->mix);
+    for (i = 0; i < KSM_SHARDS; i++) {
+        KsmShard *shard = &index->shards[i];
+
+        /* Spread over one growth step, see the top of this file. */
+        shard->homes_min = KSM_HOMES_MIN +
+                           i * KSM_HOMES_MIN / KSM_STEP_DEN / KSM_SHARDS;
+        ksm_shard_resize(index, shard, shard->homes_min);
+    }
+    return index;
+}
+
+void ksm_index_free(KsmIndex *index)
+{
+    unsigned i;
+
+    if (!index) {
+        return;
+    }
+    for (i = 0; i < KSM_SHARDS; i++) {
+        g_free(index->shards[i].slots);
+    }
+    g_free(index);
+}
+
+static KsmShard *ksm_index_shard(KsmIndex *index, uint64_t digest,
+                                 uint64_t *key)
+{
+    uint64_t mixed = ksm_mix(index, digest);
+
+    *key = (mixed & (KSM_SLOT_USED - 1)) | KSM_SLOT_USED;
+    return &index->shards[mixed >> KSM_KEY_BITS];
+}
+
+/*
+ * Look at all pages of @key, which start at slot @first.  Returns how many
+ * there are besides (@client, @page), stores one of them in @peer, and in
+ * @mine the slot of (@client, @page), else UINT32_MAX; in @end the slot after
+ * the last.
+ */
+static unsigned ksm_shard_group(const KsmShard *shard, uint32_t first,
+                                uint64_t key, uint16_t client, uint32_t page,
+                                KsmIndexRef *peer, uint32_t *mine,
+                                uint32_t *end)
+{
+    unsigned others = 0;
+    uint32_t i;
+
+    *mine = UINT32_MAX;
+    for (i = first; ksm_slot_key(&shard->slots[i]) == key; i++) {
+        const KsmSlot *slot = &shard->slots[i];
+
+        if (slot->client == client && slot->page == page) {
+            *mine = i;
+            continue;
+        }
+        if (!others++ && peer) {
+            peer->client = slot->client;
+            peer->page = slot->page;
+        }
+    }
+    *end = i;
+    return others;
+}
+
+static void ksm_shard_insert(KsmIndex *index, KsmShard *shard, uint64_t key,
+                             uint32_t at, KsmSlot slot)
+{
+    uint32_t gap;
+
+    while ((uint64_t)(shard->used + 1) * KSM_GROW_DEN >
+           (uint64_t)shard->homes * KSM_GROW_NUM) {
+        ksm_shard_grow(index, shard);
+        at = ksm_shard_find(shard, key);
+    }
+    for (;;) {
+        gap = at;
+        while (ksm_slot_key(&shard->slots[gap])) {
+            gap++;
+        }
+        if (gap < shard->capacity - 1) {
+            break;
+        }
+        /* The slack is full. */
+        ksm_shard_grow(index, shard);
+        at = ksm_shard_find(shard, key);
+    }
+    memmove(&shard->slots[at + 1], &shard->slots[at],
+            (gap - at) * sizeof(KsmSlot));
+    shard->slots[at] = slot;
+    shard->used++;
+    index->entries++;
+}
+
+static void ksm_shard_remove(KsmIndex *index, KsmShard *shard, uint32_t at)
+{
+    uint32_t end = at + 1;
+
+    /* What was pushed away from its home moves back by one. */
+    for (;;) {
+        uint64_t key = ksm_slot_key(&shard->slots[end]);
+
+        if (!key || ksm_shard_home(shard, key) == end) {
+            break;
+        }
+        end++;
+    }
+    memmove(&shard->slots[at], &shard->slots[at + 1],
+            (end - at - 1) * sizeof(KsmSlot));
+    memset(&shard->slots[end - 1], 0, sizeof(KsmSlot));
+    shard->used--;
+    index->entries--;
+
+    if (ksm_shard_is_sparse(shard)) {
+        ksm_shard_pack(shard);
+        ksm_shard_resize(index, shard, ksm_shard_wanted_homes(shard));
+    }
+}
+
+unsigned ksm_index_publish(KsmIndex *index, uint64_t digest, uint16_t client,
+                           uint32_t page, KsmIndexRef *peer)
+{
+    uint64_t key;
+    KsmShard *shard = ksm_index_shard(index, digest, &key);
+    uint32_t first = ksm_shard_find(shard, key);
+    uint32_t mine, end;
+    unsigned others;
+
+    others = ksm_shard_group(shard, first, key, client, page, peer, &mine,
+                             &end);
+    if (mine == UINT32_MAX && others < KSM_INDEX_CANDIDATES) {
+        ksm_shard_insert(index, shard, key, first,
+                         ksm_slot_make(key, client, page));
+    }
+    return others;
+}
+
+unsigned ksm_index_withdraw(KsmIndex *index, uint64_t digest, uint16_t client,
+                            uint32_t page, KsmIndexRef *peer)
+{
+    uint64_t key;
+    KsmShard *shard = ksm_index_shard(index, digest, &key);
+    uint32_t first = ksm_shard_find(shard, key);
+    uint32_t mine, end;
+    unsigned others;
+
+    others = ksm_shard_group(shard, first, key, client, page, peer, &mine,
+                             &end);
+    if (mine == UINT32_MAX) {
+        return UINT_MAX;
+    }
+    ksm_shard_remove(index, shard, mine);
+    return others;
+}
+
+/*
+ * Pack the shard without @client's entries, group by group.  The index is not
+ * in a searchable state while @orphan runs.
+ */
+static void ksm_shard_withdraw_client(KsmIndex *index, KsmShard *shard,
+                                      uint16_t client, KsmIndexOrphan *orphan,
+                                      void *opaque)
+{
+    uint64_t shard_bits = (uint64_t)(shard - index->shards) << KSM_KEY_BITS;
+    uint32_t kept = 0;
+    uint32_t seen = 0;
+    uint32_t i = 0;
+
+    while (seen < shard->used) {
+        uint64_t key = ksm_slot_key(&shard->slots[i]);
+        uint32_t group = kept;
+        uint32_t removed = 0;
+
+        if (!key) {
+            i++;
+            continue;
+        }
+        /* Writes stay at or below the slot that is read. */
+        for (; ksm_slot_key(&shard->slots[i]) == key; i++, seen++) {
+            if (shard->slots[i].client == client) {
+                removed++;
+            } else {
+                shard->slots[kept++] = shard->slots[i];
+            }
+        }
+        if (orphan && removed && kept - group == 1) {
+            KsmIndexRef ref = {
+                .client = shard->slots[group].client,
+                .page = shard->slots[group].page,
+            };
+
+            orphan(ksm_unmix(index, shard_bits | (key & ~KSM_SLOT_USED)), ref,
+                   opaque);
+        }
+    }
+    index->entries -= shard->used - kept;
+    shard->used = kept;
+}
+
+static bool ksm_shard_has_client(const KsmShard *shard, uint16_t client)
+{
+    uint32_t i;
+
+    for (i = 0; i < shard->capacity; i++) {
+        if (ksm_slot_key(&shard->slots[i]) &&
+            shard->slots[i].client == client) {
+            return true;
+        }
+    }
+    return false;
+}
+
+void ksm_index_withdraw_client(KsmIndex *index, uint16_t client,
+                               KsmIndexOrphan *orphan, void *opaque)
+{
+    unsigned i;
+
+    for (i = 0; i < KSM_SHARDS; i++) {
+        KsmShard *shard = &index->shards[i];
+
+        if (!ksm_shard_has_client(shard, client)) {
+            continue;
+        }
+        ksm_shard_withdraw_client(index, shard, client, orphan, opaque);
+        ksm_shard_resize(index, shard,
+                         ksm_shard_is_sparse(shard) ?
+                         ksm_shard_wanted_homes(shard) : shard->homes);
+    }
+}
+
+uint64_t ksm_index_entries(const KsmIndex *index)
+{
+    return index->entries;
+}
+
+size_t ksm_index_bytes(const KsmIndex *index)
+{
+    return sizeof(*index) + index->slots_bytes;
+}

@@ -1,0 +1,394 @@
+/*
+ * Test of the twin index
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ *
+ * Random operations are compared with a naive model: a list of all published
+ * pages for each digest.
+ */
+#include <glib.h>
+#include <limits.h>
+#include <malloc.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "ksm-index.h"
+
+#define DIGEST_MASK     ((UINT64_C(1) << KSM_INDEX_DIGEST_BITS) - 1)
+
+/* A different digest for each number. */
+static uint64_t digest_of(uint64_t number)
+{
+    return (number * UINT64_C(0x9e3779b97f4a7c15)) & DIGEST_MASK;
+}
+
+/* The model */
+
+#define MODEL_DIGESTS   64
+
+typedef struct Model {
+    GArray *refs[MODEL_DIGESTS];        /* of KsmIndexRef */
+    uint64_t entries;
+} Model;
+
+static void model_init(Model *model)
+{
+    unsigned i;
+
+    model->entries = 0;
+    for (i = 0; i < MODEL_DIGESTS; i++) {
+        model->refs[i] = g_array_new(FALSE, FALSE, sizeof(KsmIndexRef));
+    }
+}
+
+static void model_clear(Model *model)
+{
+    unsigned i;
+
+    for (i = 0; i < MODEL_DIGESTS; i++) {
+        g_array_free(model->refs[i], TRUE);
+    }
+}
+
+static guint model_find(const Model *model, unsigned digest, uint16_t client,
+                        uint32_t page)
+{
+    GArray *refs = model->refs[digest];
+    guint i;
+
+    for (i = 0; i < refs->len; i++) {
+        KsmIndexRef *ref = &g_array_index(refs, KsmIndexRef, i);
+
+        if (ref->client == client && ref->page == page) {
+            return i;
+        }
+    }
+    return UINT_MAX;
+}
+
+static unsigned model_publish(Model *model, unsigned digest, uint16_t client,
+                              uint32_t page)
+{
+    GArray *refs = model->refs[digest];
+    KsmIndexRef ref = { .client = client, .page = page };
+    unsigned others = refs->len;
+
+    if (model_find(model, digest, client, page) != UINT_MAX) {
+        return others - 1;
+    }
+    if (others < KSM_INDEX_CANDIDATES) {
+        g_array_append_val(refs, ref);
+        model->entries++;
+    }
+    return others;
+}
+
+static unsigned model_withdraw(Model *model, unsigned digest, uint16_t client,
+                               uint32_t page)
+{
+    guint at = model_find(model, digest, client, page);
+
+    if (at == UINT_MAX) {
+        return UINT_MAX;
+    }
+    g_array_remove_index(model->refs[digest], at);
+    model->entries--;
+    return model->refs[digest]->len;
+}
+
+typedef struct Orphans {
+    Model *model;               /* without the client already */
+    bool expected[MODEL_DIGESTS];
+    unsigned count;
+} Orphans;
+
+static void on_orphan(uint64_t digest, KsmIndexRef ref, void *opaque)
+{
+    Orphans *orphans = opaque;
+    unsigned i;
+
+    for (i = 0; i < MODEL_DIGESTS; i++) {
+        if (digest_of(i) == digest) {
+            break;
+        }
+    }
+    /* Named by its own digest, expected, once, and the one that remains. */
+    g_assert_cmpuint(i, <, MODEL_DIGESTS);
+    g_assert_true(orphans->expected[i]);
+    orphans->expected[i] = false;
+    g_assert_cmpuint(model_find(orphans->model, i, ref.client, ref.page), ==,
+                     0);
+    orphans->count++;
+}
+
+static void check_withdraw_client(KsmIndex *index, Model *model,
+                                  uint16_t client)
+{
+    Orphans orphans = { .model = model };
+    unsigned expected = 0;
+    unsigned i, j;
+
+    for (i = 0; i < MODEL_DIGESTS; i++) {
+        GArray *refs = model->refs[i];
+        guint before = refs->len;
+
+        for (j = refs->len; j-- > 0;) {
+            if (g_array_index(refs, KsmIndexRef, j).client == client) {
+                g_array_remove_index(refs, j);
+                model->entries--;
+            }
+        }
+        orphans.expected[i] = refs->len == 1 && before > 1;
+        expected += orphans.expected[i];
+    }
+    ksm_index_withdraw_client(index, client, on_orphan, &orphans);
+    g_assert_cmpuint(orphans.count, ==, expected);
+}
+
+static void check_peer(const Model *model, unsigned digest, KsmIndexRef peer,
+                       uint16_t client, uint32_t page)
+{
+    g_assert_cmpuint(model_find(model, digest, peer.client, peer.page), !=,
+                     UINT_MAX);
+    g_assert_false(peer.client == client && peer.page == page);
+}
+
+static void test_random(void)
+{
+    KsmIndex *index = ksm_index_new();
+    unsigned round;
+    Model model;
+
+    model_init(&model);
+    for (round = 0; round < 400000; round++) {
+        unsigned digest = g_test_rand_int_range(0, MODEL_DIGESTS);
+        uint16_t client = g_test_rand_int_range(0, 4) ?
+                          g_test_rand_int_range(0, 3) : UINT16_MAX;
+        uint32_t page = g_test_rand_int_range(0, 4) ?
+                        (uint32_t)g_test_rand_int_range(0, 5) : UINT32_MAX;
+        KsmIndexRef peer = { 0 };
+        unsigned others;
+
+        if (!g_test_rand_int_range(0, 2000)) {
+            check_withdraw_client(index, &model, client);
+        } else if (g_test_rand_int() & 1) {
+            others = ksm_index_publish(index, digest_of(digest), client, page,
+                                       &peer);
+            g_assert_cmpuint(others, ==, model_publish(&model, digest, client,
+                                                       page));
+            if (others) {
+                check_peer(&model, digest, peer, client, page);
+            }
+        } else {
+            others = ksm_index_withdraw(index, digest_of(digest), client, page,
+                                        &peer);
+            g_assert_cmpuint(others, ==, model_withdraw(&model, digest, client,
+                                                        page));
+            if (others && others != UINT_MAX) {
+                check_peer(&model, digest, peer, client, page);
+            }
+        }
+        g_assert_cmpuint(ksm_index_entries(index), ==, model.entries);
+    }
+    model_clear(&model);
+    ksm_index_free(index);
+}
+
+/* Grow to many entries and shrink again, every entry being found each time. */
+static void test_grow_shrink(void)
+{
+    const unsigned count = g_test_slow() ? 1000000 : 200000;
+    KsmIndex *index = ksm_index_new();
+    size_t empty_bytes = ksm_index_bytes(index);
+    KsmIndexRef peer;
+    unsigned i;
+
+    for (i = 0; i < count; i++) {
+        g_assert_cmpuint(ksm_index_publish(index, digest_of(i), i % 7, i,
+                                           &peer), ==, 0);
+    }
+    g_assert_cmpuint(ksm_index_entries(index), ==, count);
+    for (i = 0; i < count; i++) {
+        /* Already there. */
+        g_assert_cmpuint(ksm_index_publish(index, digest_of(i), i % 7, i,
+                                           &peer), ==, 0);
+        g_assert_cmpuint(ksm_index_publish(index, digest_of(i), 7, i, &peer),
+                         ==, 1);
+        g_assert_cmpuint(peer.client, ==, i % 7);
+        g_assert_cmpuint(peer.page, ==, i);
+    }
+    g_assert_cmpuint(ksm_index_entries(index), ==, 2 * count);
+    for (i = 0; i < count; i++) {
+        g_assert_cmpuint(ksm_index_withdraw(index, digest_of(i), i % 7, i,
+                                            &peer), ==, 1);
+        g_assert_cmpuint(peer.client, ==, 7);
+        g_assert_cmpuint(ksm_index_withdraw(index, digest_of(i), i % 7, i,
+                                            &peer), ==, UINT_MAX);
+    }
+    for (i = 0; i < count; i++) {
+        g_assert_cmpuint(ksm_index_withdraw(index, digest_of(i), 7, i, &peer),
+                         ==, 0);
+    }
+    g_assert_cmpuint(ksm_index_entries(index), ==, 0);
+    g_assert_cmpuint(ksm_index_bytes(index), ==, empty_bytes);
+    ksm_index_free(index);
+}
+
+/* Bytes that malloc has handed out. */
+static size_t allocated_bytes(void)
+{
+    struct mallinfo2 info = mallinfo2();
+
+    return info.uordblks + info.hblkhd;
+}
+
+/* At no size above a million entries does an entry take more than 15 bytes. */
+static void test_memory(void)
+{
+    const unsigned from = 1000000;
+    const unsigned to = g_test_slow() ? 8000000 : 1600000;
+    size_t before = allocated_bytes();
+    KsmIndex *index = ksm_index_new();
+    double worst = 0;
+    int64_t start_us;
+    double elapsed_us;
+    KsmIndexRef peer;
+    unsigned i;
+
+    start_us = g_get_monotonic_time();
+    for (i = 0; i < to; i++) {
+        ksm_index_publish(index, digest_of(i), 0, i, &peer);
+        if (i >= from) {
+            worst = MAX(worst, (double)ksm_index_bytes(index) / (i + 1));
+        }
+    }
+    elapsed_us = MAX(g_get_monotonic_time() - start_us, 1);
+    g_test_message("at most %.2f bytes an entry, %.2f million a second", worst,
+                   to / elapsed_us);
+    g_assert_cmpfloat(worst, <, 15.0);
+
+    /* What it says it holds is what it holds, where malloc tells. */
+    if (allocated_bytes() > before) {
+        g_assert_cmpfloat((double)(allocated_bytes() - before), <,
+                          ksm_index_bytes(index) * 1.02);
+    }
+    ksm_index_free(index);
+}
+
+/* Full groups make long runs; neither size nor time may explode. */
+static void test_memory_groups(void)
+{
+    const unsigned count = 1000000;
+    KsmIndex *index = ksm_index_new();
+    KsmIndexRef peer;
+    unsigned i;
+
+    for (i = 0; i < count; i++) {
+        ksm_index_publish(index, digest_of(i % (count / KSM_INDEX_CANDIDATES)),
+                          0, i, &peer);
+    }
+    g_assert_cmpuint(ksm_index_entries(index), ==, count);
+    g_test_message("%.2f bytes an entry",
+                   (double)ksm_index_bytes(index) / count);
+    g_assert_cmpfloat((double)ksm_index_bytes(index) / count, <, 16.5);
+    ksm_index_free(index);
+}
+
+static void test_flood(void)
+{
+    KsmIndex *index = ksm_index_new();
+    size_t empty_bytes = ksm_index_bytes(index);
+    KsmIndexRef peer;
+    unsigned i;
+
+    for (i = 0; i < 1000000; i++) {
+        g_assert_cmpuint(ksm_index_publish(index, 42, i & 1, i, &peer), ==,
+                         MIN(i, KSM_INDEX_CANDIDATES));
+    }
+    g_assert_cmpuint(ksm_index_entries(index), ==, KSM_INDEX_CANDIDATES);
+    g_assert_cmpuint(ksm_index_bytes(index), ==, empty_bytes);
+    /* One that wasn't kept isn't there. */
+    g_assert_cmpuint(ksm_index_withdraw(index, 42, 1, 999999, &peer), ==,
+                     UINT_MAX);
+    ksm_index_free(index);
+}
+
+/* Digests that lie side by side are spread over all shards and homes. */
+static void test_clustered(void)
+{
+    static const uint64_t strides[] = {
+        1, 1 << 6, 1 << 24, UINT64_C(1) << 30,
+    };
+    const unsigned count = 1 << 17;
+    size_t i;
+
+    for (i = 0; i < G_N_ELEMENTS(strides); i++) {
+        KsmIndex *index = ksm_index_new();
+        KsmIndexRef peer;
+        unsigned j;
+
+        for (j = 0; j < count; j++) {
+            g_assert_cmpuint(ksm_index_publish(index, (j * strides[i]) &
+                                               DIGEST_MASK, 0, j, &peer), ==,
+                             0);
+        }
+        /* Were they in one place, its shard would have grown much more. */
+        g_assert_cmpfloat((double)ksm_index_bytes(index) / count, <, 17.0);
+        ksm_index_free(index);
+    }
+}
+
+static void count_orphan(uint64_t digest, KsmIndexRef ref, void *opaque)
+{
+    unsigned *count = opaque;
+
+    g_assert_cmpuint(ref.client, ==, 2);
+    g_assert_cmphex(digest, ==, digest_of(ref.page));
+    ++*count;
+}
+
+/*
+ * Client 1 has each digest, client 2 every second, client 3 every fourth: only
+ * the pages of client 2 that client 3 hasn't lose their last twin.
+ */
+static void test_orphans(void)
+{
+    const unsigned count = 100000;
+    KsmIndex *index = ksm_index_new();
+    unsigned orphans = 0;
+    KsmIndexRef peer;
+    unsigned i;
+
+    for (i = 0; i < count; i++) {
+        ksm_index_publish(index, digest_of(i), 1, i, &peer);
+        if (i % 2 == 0) {
+            ksm_index_publish(index, digest_of(i), 2, i, &peer);
+        }
+        if (i % 4 == 0) {
+            ksm_index_publish(index, digest_of(i), 3, i, &peer);
+        }
+    }
+    ksm_index_withdraw_client(index, 1, count_orphan, &orphans);
+    g_assert_cmpuint(orphans, ==, count / 4);
+    g_assert_cmpuint(ksm_index_entries(index), ==, count / 2 + count / 4);
+    for (i = 0; i < count; i += 2) {
+        g_assert_cmpuint(ksm_index_withdraw(index, digest_of(i), 2, i, &peer),
+                         ==, i % 4 == 0 ? 1 : 0);
+    }
+    ksm_index_withdraw_client(index, 3, NULL, NULL);
+    g_assert_cmpuint(ksm_index_entries(index), ==, 0);
+    ksm_index_free(index);
+}
+
+int main(int argc, char **argv)
+{
+    g_test_init(&argc, &argv, NULL);
+    g_test_add_func("/ksm-index/random", test_random);
+    g_test_add_func("/ksm-index/grow-shrink", test_grow_shrink);
+    g_test_add_func("/ksm-index/memory", test_memory);
+    g_test_add_func("/ksm-index/memory-groups", test_memory_groups);
+    g_test_add_func("/ksm-index/flood", test_flood);
+    g_test_add_func("/ksm-index/clustered", test_clustered);
+    g_test_add_func("/ksm-index/orphans", test_orphans);
+    return g_test_run();
+}
