@@ -1,0 +1,70 @@
+/*
+ * Merge backend: the kernel's samepage merging
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ *
+ * ksmd reads all memory that is marked MADV_MERGEABLE, so only pages that have
+ * a twin are marked.  See Documentation/admin-guide/mm/ksm.rst in the kernel's
+ * source.
+ */
+#include "qemu/osdep.h"
+#include "qapi/error.h"
+#include "qemu/madvise.h"
+#include "qemu/module.h"
+#include "backend.h"
+#include "trace.h"
+
+static bool ksmd_probe(KsmBlock *block)
+{
+    /* Private anonymous memory is what ksm_block_is_eligible() lets through. */
+    return true;
+}
+
+static bool ksmd_available(Error **errp)
+{
+    if (access("/sys/kernel/mm/ksm/run", F_OK)) {
+        error_setg(errp, "ksm: the kernel has no samepage merging"
+                   " (/sys/kernel/mm/ksm is missing): use a kernel with"
+                   " CONFIG_KSM, or backend=null to only count");
+        return false;
+    }
+    return true;
+}
+
+static bool ksmd_advise(KsmBlock *block, size_t first, size_t last, int advice)
+{
+    uint8_t *host = ksm_block_page_host(block, first);
+    size_t size = ksm_block_page_host(block, last) - host;
+    int ret = qemu_madvise(host, size, advice) ? -errno : 0;
+
+    trace_ksm_ksmd_advise(host, size, advice == QEMU_MADV_MERGEABLE, ret);
+    return ret == 0;
+}
+
+static bool ksmd_merge(KsmBlock *block, size_t first, size_t last)
+{
+    return ksmd_advise(block, first, last, QEMU_MADV_MERGEABLE);
+}
+
+static bool ksmd_unmerge(KsmBlock *block, size_t first, size_t last)
+{
+    return ksmd_advise(block, first, last, QEMU_MADV_UNMERGEABLE);
+}
+
+static const KsmBackend ksmd_backend = {
+    .type = KSM_BACKEND_TYPE_KSMD,
+    .preference = 1,
+    .probe = ksmd_probe,
+    .available = ksmd_available,
+    .submit = ksm_twins_submit,
+    .withdraw = ksm_twins_withdraw,
+    .merge = ksmd_merge,
+    .unmerge = ksmd_unmerge,
+};
+
+static void ksmd_register(void)
+{
+    ksm_backend_register(&ksmd_backend);
+}
+
+type_init(ksmd_register)

@@ -1,0 +1,116 @@
+/*
+ * A RAMBlock as the engine works on it: its pages and regions
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ *
+ * Everything here is protected by the engine's lock (engine.h).  A KsmBlock
+ * lives from ram_block_added to ram_block_removed.  QEMU frees a block's
+ * memory after the latter returned, and the IOThread holds the lock whenever
+ * it looks at memory, so no reference to the MemoryRegion is needed: one held
+ * across slices would keep ram_block_removed from ever being called.
+ */
+#ifndef ACCEL_KSM_BLOCK_H
+#define ACCEL_KSM_BLOCK_H
+
+#include "exec/ramlist.h"
+#include "qapi/qapi-types-ksm.h"
+#include "qemu/queue.h"
+#include "page.h"
+
+/*
+ * A region is the memory that one huge page covers: 2 MiB.  It is the unit of
+ * work, and of the decision to leave a huge page whole.
+ */
+#define KSM_REGION_SIZE     (2 * MiB)
+/* Pages of a region where host pages are smallest. */
+#define KSM_REGION_MAX_PAGES 512
+
+typedef struct KsmRegion {
+    /* Pages with these flags: what the page records say, counted. */
+    uint16_t twins;
+    uint16_t zeros;
+    uint16_t zeropages;
+    uint16_t marked;
+    uint16_t runs;          /* of marked pages: each may cost 2 mappings */
+    /* Passes until the region is read again; only while it is not armed. */
+    uint16_t due;
+    /* Passes between two such reads: a power of 2. */
+    uint16_t interval;
+    /* Passes since twins, zeros or marks changed, up to 255. */
+    uint8_t quiet;
+    bool huge:1;            /* one huge page backs it, as last seen */
+    bool promoted:1;        /* enough twins: its pages may be marked */
+    bool armed:1;           /* the tracker watches it; implies promoted */
+    bool pending:1;         /* pages wait to be hashed; only while armed */
+    bool resubmit:1;        /* digests must be submitted again */
+    bool marks_due:1;       /* marks may not match twins and zeros */
+    bool blanket:1;         /* has a mark that QEMU made, not the engine */
+} KsmRegion;
+
+typedef struct KsmBackend KsmBackend;
+
+typedef struct KsmBlock {
+    QTAILQ_ENTRY(KsmBlock) next;
+    uint8_t *host;
+    uint64_t size;          /* used length in bytes */
+    uint64_t max_size;
+    /* Why it is not merged; valid while !eligible. */
+    bool eligible;
+    KsmIneligible reason;
+    const KsmBackend *backend;      /* valid while eligible */
+
+    /* The rest is set while eligible. */
+    size_t n_pages;         /* of the used length */
+    size_t n_regions;
+    unsigned skew;          /* pages from the first region's start to host */
+    uint32_t first;         /* the backend's number of page 0 */
+    KsmPage *pages;         /* [max_size / host page], zero pages at first */
+    KsmRegion *regions;     /* [regions of max_size] */
+    KsmFigures figures;     /* cumulative ones only; see ksm_block_figures() */
+} KsmBlock;
+
+typedef QTAILQ_HEAD(, KsmBlock) KsmBlockList;
+
+KsmBlock *ksm_block_new(void *host, uint64_t size, uint64_t max_size);
+void ksm_block_free(KsmBlock *block);
+
+/* Allocate, or drop, the records of an eligible block's pages. */
+void ksm_block_start(KsmBlock *block, uint32_t first);
+void ksm_block_stop(KsmBlock *block);
+/* The used length changed; pages beyond it are forgotten. */
+void ksm_block_resize(KsmBlock *block, uint64_t size);
+
+/*
+ * Why @block can't be merged by any backend.  Call with the BQL held.
+ * Returns false and sets block->reason; backends add their own reasons.
+ */
+bool ksm_block_is_eligible(KsmBlock *block, bool merge);
+/* What mem-merge= and merge= say of the block now.  BQL. */
+bool ksm_block_merge_enabled(void *host);
+/* A sentence for a person, with the way out. */
+char *ksm_block_ineligible_message(const KsmBlock *block,
+                                   KsmIneligible reason);
+/* Its name now: a RAMBlock is named after it is added.  BQL; free it. */
+char *ksm_block_name(const KsmBlock *block);
+
+/* Pages [*first, *last) of region @r. */
+void ksm_region_pages(const KsmBlock *block, size_t r, size_t *first,
+                      size_t *last);
+size_t ksm_block_region_of(const KsmBlock *block, size_t page);
+static inline uint8_t *ksm_block_page_host(const KsmBlock *block, size_t page)
+{
+    return block->host + page * qemu_real_host_page_size();
+}
+
+/*
+ * Set a page's record and keep its region's counts right.  The only way to
+ * change a record.
+ */
+void ksm_block_set_page(KsmBlock *block, size_t page, KsmPage value);
+
+/* Bytes of records held. */
+size_t ksm_block_metadata(const KsmBlock *block);
+/* All figures of @block are added to @sum. */
+void ksm_block_add_figures(const KsmBlock *block, KsmFigures *sum);
+
+#endif

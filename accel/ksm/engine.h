@@ -1,0 +1,110 @@
+/*
+ * The KSM engine: passes over guest RAM, in an IOThread
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ *
+ * tracker --ranges--> hasher --(page, digest)--> backend --twins--> marks
+ *
+ * Locks: the engine's lock protects all of its state.  The IOThread holds it
+ * for one slice of at most a millisecond; others for what they look up or
+ * change.  The IOThread never takes the BQL, so the lock may be taken with the
+ * BQL held, and one may wait for the IOThread then.
+ */
+#ifndef ACCEL_KSM_ENGINE_H
+#define ACCEL_KSM_ENGINE_H
+
+#include "block/aio.h"
+#include "qemu/thread.h"
+#include "backend.h"
+#include "budget.h"
+#include "hasher.h"
+#include "marks.h"
+#include "tracker.h"
+
+typedef struct KsmParameters {
+    KsmBackendType backend;
+    bool run;
+    uint32_t max_cpu_percent;
+    uint32_t sleep_millisecs;
+    uint64_t pages_to_scan;         /* 0: no limit */
+    uint32_t stable_passes;
+    uint32_t huge_split_threshold;
+} KsmParameters;
+
+/* A pass goes through all regions once in each phase. */
+typedef enum KsmPhase {
+    KSM_PHASE_IDLE,                 /* between two passes */
+    KSM_PHASE_COLLECT,              /* what was written */
+    KSM_PHASE_READ,                 /* hash and submit */
+    KSM_PHASE_MARK,                 /* act on what was answered */
+} KsmPhase;
+
+typedef struct KsmEngine {
+    QemuMutex lock;
+    const char *id;
+    AioContext *ctx;
+    QEMUTimer *timer;               /* QEMU_CLOCK_REALTIME, in @ctx */
+    RAMBlockNotifier notifier;
+
+    /* The rest is protected by @lock. */
+    KsmParameters parameters;
+    KsmPagemap pagemap;
+    KsmTracker tracker;
+    char *tracker_message;          /* why it can't track; NULL if it can */
+    char *backend_message;          /* why nothing can be merged; or NULL */
+    KsmHasher hasher;
+    KsmTwins twins;
+    KsmMarks marks;
+    KsmBudget budget;
+    KsmBlockList blocks;
+    bool late;                      /* QEMU has marked RAM that is added now */
+
+    KsmPhase phase;
+    KsmBlock *at_block;             /* where the phase goes on; NULL: done */
+    size_t at_region;
+    int64_t pass_started_ns;        /* QEMU_CLOCK_REALTIME, as all times */
+    int64_t next_pass_ns;
+    uint64_t pass_hashed;
+    uint64_t pass_submitted;
+    bool unread;                    /* the pass found a region changing */
+    unsigned backoff;               /* sleep_millisecs << backoff */
+    bool prepared_thread;
+    bool unmerging;                 /* ksm-unmerge goes on */
+    bool memory_low;                /* and waits for memory, as withdrawal */
+    unsigned yields;                /* others that need userfaultfd */
+    int64_t last_event_ns;
+
+    uint64_t full_scans;
+    uint64_t cow_breaks;
+    uint64_t cpu_ns;
+    uint64_t last_pass_ns;
+} KsmEngine;
+
+/* Start to work in @ctx.  @engine is zeroed but for its parameters.  BQL. */
+bool ksm_engine_start(KsmEngine *engine, const char *id, AioContext *ctx,
+                      const SocketAddress *rendezvous, Error **errp);
+/* Nothing runs in the IOThread for @engine after this.  BQL. */
+void ksm_engine_stop(KsmEngine *engine);
+
+/* Parameters changed, or there is something to do: run a slice soon. */
+void ksm_engine_kick(KsmEngine *engine);
+/* Start a pass now. */
+void ksm_engine_scan(KsmEngine *engine);
+/* Give the guest all of its pages again. */
+void ksm_engine_unmerge(KsmEngine *engine);
+/* Someone else needs userfaultfd: disarm all until as many resumes. */
+void ksm_engine_yield(KsmEngine *engine);
+void ksm_engine_resume(KsmEngine *engine);
+/* Eligibility of the block at @host changed. */
+void ksm_engine_set_merge(KsmEngine *engine, void *host, bool merge);
+/* Memory is being received or pinned, or lent to another userfaultfd. */
+bool ksm_engine_is_paused(const KsmEngine *engine);
+
+/* pass.c: do a unit of work; false: none is due now.  Engine's lock. */
+bool ksm_pass_step(KsmEngine *engine, int64_t now_ns);
+/* Forget where the current pass is. */
+void ksm_pass_abandon(KsmEngine *engine);
+/* @block is going away. */
+void ksm_pass_skip(KsmEngine *engine, KsmBlock *block);
+
+#endif

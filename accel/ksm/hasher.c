@@ -1,0 +1,119 @@
+/*
+ * Digests of pages
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ *
+ * A read of guest memory can meet a page with a hardware memory error, which
+ * raises SIGBUS in the thread that reads.  As in qemu_prealloc_mem(), the
+ * handler jumps back where the reading thread asked for it, and passes on
+ * every other SIGBUS to the handler that was there before.
+ */
+#include "qemu/osdep.h"
+#include "qemu/atomic.h"
+#include "qemu/cutils.h"
+#include "hasher.h"
+
+#define XXH_STATIC_LINKING_ONLY
+#include <xxhash.h>
+#if defined(__x86_64__) && __has_include(<xxh_x86dispatch.h>)
+/* Renames XXH3_* to variants that choose by the CPU at run time. */
+#include <xxh_x86dispatch.h>
+#endif
+
+#include <setjmp.h>
+
+QEMU_BUILD_BUG_ON(KSM_SECRET_SIZE != XXH3_SECRET_DEFAULT_SIZE);
+
+/* Where this thread goes on after a SIGBUS; NULL while it reads nothing. */
+static __thread sigjmp_buf *volatile sigbus_return;
+static struct sigaction sigbus_old;
+static unsigned sigbus_users;       /* BQL */
+
+static void sigbus_handler(int signal, siginfo_t *info, void *context)
+{
+    if (sigbus_return) {
+        siglongjmp(*sigbus_return, 1);
+    }
+    if (sigbus_old.sa_flags & SA_SIGINFO) {
+        sigbus_old.sa_sigaction(signal, info, context);
+    } else if (sigbus_old.sa_handler != SIG_IGN &&
+               sigbus_old.sa_handler != SIG_DFL) {
+        sigbus_old.sa_handler(signal);
+    } else {
+        /* The default action, when the faulting access is tried again. */
+        sigaction(SIGBUS, &sigbus_old, NULL);
+    }
+}
+
+void ksm_hasher_install_sigbus(void)
+{
+    struct sigaction action = {
+        .sa_sigaction = sigbus_handler,
+        .sa_flags = SA_SIGINFO,
+    };
+
+    if (sigbus_users++ == 0) {
+        sigaction(SIGBUS, &action, &sigbus_old);
+    }
+}
+
+void ksm_hasher_remove_sigbus(void)
+{
+    struct sigaction now;
+
+    if (--sigbus_users == 0) {
+        /* Whoever took over meanwhile may still pass signals on to us. */
+        sigaction(SIGBUS, NULL, &now);
+        if (now.sa_sigaction == sigbus_handler) {
+            sigaction(SIGBUS, &sigbus_old, NULL);
+        }
+    }
+}
+
+void ksm_hasher_prepare_thread(void)
+{
+    sigset_t set;
+
+    sigemptyset(&set);
+    sigaddset(&set, SIGBUS);
+    pthread_sigmask(SIG_UNBLOCK, &set, NULL);
+}
+
+void ksm_hasher_seed(KsmHasher *hasher, const uint8_t seed[KSM_SEED_SIZE])
+{
+    memcpy(hasher->seed, seed, KSM_SEED_SIZE);
+    XXH3_generateSecret(hasher->secret, KSM_SECRET_SIZE, seed, KSM_SEED_SIZE);
+}
+
+bool ksm_hasher_has_seed(const KsmHasher *hasher,
+                         const uint8_t seed[KSM_SEED_SIZE])
+{
+    return !memcmp(hasher->seed, seed, KSM_SEED_SIZE);
+}
+
+KsmHashResult ksm_hasher_page(const KsmHasher *hasher, const void *page,
+                              size_t size, uint64_t *digest)
+{
+    sigjmp_buf back;
+    KsmHashResult result;
+
+    if (sigsetjmp(back, 0)) {
+        result = KSM_HASH_POISONED;
+    } else {
+        sigbus_return = &back;
+        barrier();
+        if (buffer_is_zero(page, size)) {
+            result = KSM_HASH_ZERO;
+        } else {
+            XXH128_hash_t hash =
+                XXH3_128bits_withSecret(page, size, hasher->secret,
+                                        KSM_SECRET_SIZE);
+
+            *digest = hash.low64 & KSM_PAGE_DIGEST;
+            result = KSM_HASH_OK;
+        }
+    }
+    barrier();
+    sigbus_return = NULL;
+    return result;
+}

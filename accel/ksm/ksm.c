@@ -1,0 +1,330 @@
+/*
+ * The ksm object: properties, and the life of the engine
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+#include "qemu/osdep.h"
+#include "qapi/error.h"
+#include "qapi/clone-visitor.h"
+#include "qapi/qapi-visit-ksm.h"
+#include "qapi/visitor.h"
+#include "qemu/lockable.h"
+#include "qemu/madvise.h"
+#include "qemu/module.h"
+#include "qom/object_interfaces.h"
+#include "system/ksm.h"
+#include "ksm.h"
+
+/* Set while a ksm object exists; for other threads, with @object_lock. */
+static KsmObject *the_object;
+static QemuMutex object_lock;
+
+KsmObject *ksm_object_get(void)
+{
+    return the_object;
+}
+
+int ksm_ram_madvise(void *host, size_t size, bool merge)
+{
+    if (the_object) {
+        /* New RAM is not known yet: ram_block_added asks for its merge=. */
+        ksm_engine_set_merge(&the_object->engine, host, merge);
+        if (merge) {
+            return 0;
+        }
+    }
+    return qemu_madvise(host, size, merge ? QEMU_MADV_MERGEABLE
+                                          : QEMU_MADV_UNMERGEABLE);
+}
+
+void ksm_tracker_yield(void)
+{
+    QEMU_LOCK_GUARD(&object_lock);
+    if (the_object) {
+        ksm_engine_yield(&the_object->engine);
+    }
+}
+
+void ksm_tracker_resume(void)
+{
+    QEMU_LOCK_GUARD(&object_lock);
+    if (the_object) {
+        ksm_engine_resume(&the_object->engine);
+    }
+}
+
+/*
+ * Numeric parameters: one table says their place, width and range.
+ */
+typedef struct KsmNumber {
+    const char *name;
+    size_t offset;          /* in KsmParameters */
+    bool wide;              /* uint64_t, not uint32_t */
+    uint64_t min, max;
+    const char *description;
+} KsmNumber;
+
+static const KsmNumber numbers[] = {
+    { "max-cpu-percent", offsetof(KsmParameters, max_cpu_percent), false,
+      1, 100, "Most of one host CPU that the engine may use" },
+    { "sleep-millisecs", offsetof(KsmParameters, sleep_millisecs), false,
+      10, 3600000, "Pause between two passes" },
+    { "pages-to-scan", offsetof(KsmParameters, pages_to_scan), true,
+      0, UINT64_MAX, "Most pages that a pass hashes, 0 for no limit" },
+    { "stable-passes", offsetof(KsmParameters, stable_passes), false,
+      1, KSM_PAGE_AGE_MAX, "Passes unwritten until a page is submitted" },
+    { "huge-split-threshold", offsetof(KsmParameters, huge_split_threshold),
+      false, 1, KSM_REGION_MAX_PAGES,
+      "Pages with a twin for which a huge page is split" },
+};
+
+static void ksm_get_number(Object *obj, Visitor *v, const char *name,
+                           void *opaque, Error **errp)
+{
+    const KsmNumber *number = opaque;
+    void *field = (char *)&KSM(obj)->engine.parameters + number->offset;
+    uint64_t value = number->wide ? *(uint64_t *)field : *(uint32_t *)field;
+
+    visit_type_uint64(v, name, &value, errp);
+}
+
+/* Change a parameter, while the engine may run. */
+static void lock_engine(KsmObject *ksm)
+{
+    if (ksm->running) {
+        qemu_mutex_lock(&ksm->engine.lock);
+    }
+}
+
+static void unlock_engine(KsmObject *ksm)
+{
+    if (ksm->running) {
+        ksm->engine.budget.percent = ksm->engine.parameters.max_cpu_percent;
+        ksm->engine.next_pass_ns = 0;
+        qemu_mutex_unlock(&ksm->engine.lock);
+        ksm_engine_kick(&ksm->engine);
+    }
+}
+
+static void ksm_set_number(Object *obj, Visitor *v, const char *name,
+                           void *opaque, Error **errp)
+{
+    const KsmNumber *number = opaque;
+    KsmObject *ksm = KSM(obj);
+    void *field = (char *)&ksm->engine.parameters + number->offset;
+    uint64_t value;
+
+    if (!visit_type_uint64(v, name, &value, errp)) {
+        return;
+    }
+    if (value < number->min || value > number->max) {
+        error_setg(errp, "ksm: %s=%" PRIu64 ": must be %" PRIu64 " to %" PRIu64,
+                   number->name, value, number->min, number->max);
+        return;
+    }
+    lock_engine(ksm);
+    if (number->wide) {
+        *(uint64_t *)field = value;
+    } else {
+        *(uint32_t *)field = value;
+    }
+    unlock_engine(ksm);
+}
+
+static bool ksm_get_run(Object *obj, Error **errp)
+{
+    return KSM(obj)->engine.parameters.run;
+}
+
+static void ksm_set_run(Object *obj, bool value, Error **errp)
+{
+    KsmObject *ksm = KSM(obj);
+
+    lock_engine(ksm);
+    ksm->engine.parameters.run = value;
+    if (value) {
+        ksm->engine.unmerging = false;
+    }
+    unlock_engine(ksm);
+}
+
+static bool refuse_running(KsmObject *ksm, const char *name, Error **errp)
+{
+    if (ksm->running) {
+        error_setg(errp, "ksm: %s can't be changed: remove the object with"
+                   " object-del and add it again", name);
+    }
+    return ksm->running;
+}
+
+static char *ksm_get_iothread(Object *obj, Error **errp)
+{
+    return g_strdup(KSM(obj)->iothread_id ?: "");
+}
+
+static void ksm_set_iothread(Object *obj, const char *value, Error **errp)
+{
+    KsmObject *ksm = KSM(obj);
+
+    if (!refuse_running(ksm, "iothread", errp)) {
+        g_free(ksm->iothread_id);
+        ksm->iothread_id = g_strdup(value);
+    }
+}
+
+static int ksm_get_backend(Object *obj, Error **errp)
+{
+    return KSM(obj)->engine.parameters.backend;
+}
+
+static void ksm_set_backend(Object *obj, int value, Error **errp)
+{
+    KsmObject *ksm = KSM(obj);
+
+    if (!refuse_running(ksm, "backend", errp)) {
+        ksm->engine.parameters.backend = value;
+    }
+}
+
+static void ksm_get_rendezvous(Object *obj, Visitor *v, const char *name,
+                               void *opaque, Error **errp)
+{
+    visit_type_SocketAddress(v, name,
+                             &KSM(obj)->engine.twins.rendezvous.address, errp);
+}
+
+static void ksm_set_rendezvous(Object *obj, Visitor *v, const char *name,
+                               void *opaque, Error **errp)
+{
+    KsmObject *ksm = KSM(obj);
+    SocketAddress *address;
+
+    if (refuse_running(ksm, "rendezvous", errp) ||
+        !visit_type_SocketAddress(v, name, &address, errp)) {
+        return;
+    }
+    qapi_free_SocketAddress(ksm->rendezvous);
+    ksm->rendezvous = address;
+}
+
+static void ksm_complete(UserCreatable *uc, Error **errp)
+{
+    KsmObject *ksm = KSM(uc);
+    const char *id = object_get_canonical_path_component(OBJECT(uc));
+
+    if (the_object) {
+        error_setg(errp, "ksm: there is a ksm object, '%s': one serves all"
+                   " memory; remove it first with object-del",
+                   the_object->engine.id);
+        return;
+    }
+    if (ksm->iothread_id) {
+        ksm->iothread = iothread_by_id(ksm->iothread_id);
+        if (!ksm->iothread) {
+            error_setg(errp, "ksm: iothread '%s' does not exist: create it"
+                       " first with -object iothread,id=%s", ksm->iothread_id,
+                       ksm->iothread_id);
+            return;
+        }
+        object_ref(OBJECT(ksm->iothread));
+    } else {
+        g_autofree char *name = g_strdup_printf("%s-ksm", id);
+
+        ksm->iothread = iothread_create(name, errp);
+        if (!ksm->iothread) {
+            return;
+        }
+    }
+    if (!ksm_engine_start(&ksm->engine, id,
+                          iothread_get_aio_context(ksm->iothread),
+                          ksm->rendezvous, errp)) {
+        return;
+    }
+    ksm->running = true;
+    WITH_QEMU_LOCK_GUARD(&object_lock) {
+        the_object = ksm;
+    }
+}
+
+static void ksm_instance_init(Object *obj)
+{
+    KSM(obj)->engine.parameters = (KsmParameters) {
+        .backend = KSM_BACKEND_TYPE_AUTO,
+        .run = true,
+        .max_cpu_percent = 10,
+        .sleep_millisecs = 500,
+        .stable_passes = 1,
+        .huge_split_threshold = 64,
+    };
+}
+
+static void ksm_instance_finalize(Object *obj)
+{
+    KsmObject *ksm = KSM(obj);
+
+    if (ksm->running) {
+        WITH_QEMU_LOCK_GUARD(&object_lock) {
+            the_object = NULL;
+        }
+        ksm_engine_stop(&ksm->engine);
+        ksm->running = false;
+    }
+    if (ksm->iothread && ksm->iothread_id) {
+        object_unref(OBJECT(ksm->iothread));
+    } else if (ksm->iothread) {
+        iothread_destroy(ksm->iothread);
+    }
+    qapi_free_SocketAddress(ksm->rendezvous);
+    g_free(ksm->iothread_id);
+}
+
+static void ksm_class_init(ObjectClass *oc, void *data)
+{
+    USER_CREATABLE_CLASS(oc)->complete = ksm_complete;
+
+    object_class_property_add_str(oc, "iothread", ksm_get_iothread,
+                                  ksm_set_iothread);
+    object_class_property_set_description(oc, "iothread",
+        "The iothread to work in");
+    object_class_property_add_enum(oc, "backend", "KsmBackendType",
+                                   &KsmBackendType_lookup, ksm_get_backend,
+                                   ksm_set_backend);
+    object_class_property_set_description(oc, "backend",
+        "What merges pages");
+    object_class_property_add(oc, "rendezvous", "SocketAddress",
+                              ksm_get_rendezvous, ksm_set_rendezvous, NULL,
+                              NULL);
+    object_class_property_set_description(oc, "rendezvous",
+        "Socket of ksmtuned");
+    object_class_property_add_bool(oc, "run", ksm_get_run, ksm_set_run);
+    object_class_property_set_description(oc, "run", "Whether passes run");
+    for (int i = 0; i < ARRAY_SIZE(numbers); i++) {
+        object_class_property_add(oc, numbers[i].name,
+                                  numbers[i].wide ? "uint64" : "uint32",
+                                  ksm_get_number, ksm_set_number, NULL,
+                                  (void *)&numbers[i]);
+        object_class_property_set_description(oc, numbers[i].name,
+                                              numbers[i].description);
+    }
+}
+
+static const TypeInfo ksm_info = {
+    .name = TYPE_KSM,
+    .parent = TYPE_OBJECT,
+    .instance_size = sizeof(KsmObject),
+    .instance_init = ksm_instance_init,
+    .instance_finalize = ksm_instance_finalize,
+    .class_init = ksm_class_init,
+    .interfaces = (InterfaceInfo[]) {
+        { TYPE_USER_CREATABLE },
+        { }
+    },
+};
+
+static void ksm_register_types(void)
+{
+    qemu_mutex_init(&object_lock);
+    type_register_static(&ksm_info);
+}
+
+type_init(ksm_register_types)

@@ -1,0 +1,56 @@
+/*
+ * Marks: which pages the kernel may merge, within the budget of mappings
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ *
+ * Each marked run of pages can cost two memory mappings (VMAs), and a process
+ * that reaches vm.max_map_count fails in malloc().  So all marks of the
+ * process together stay below a quarter of it.  Where exact runs would cost
+ * more, the twins of a region are marked as one run, densest regions first,
+ * and the rest are left unmarked.
+ *
+ * All functions need the engine's lock.
+ */
+#ifndef ACCEL_KSM_MARKS_H
+#define ACCEL_KSM_MARKS_H
+
+#include "block.h"
+
+/* A mark outlives its page's last twin by so many passes (hysteresis). */
+#define KSM_MARKS_QUIET_PASSES  16
+
+typedef struct KsmMarks {
+    uint64_t vma_budget;    /* mappings that marks may cost */
+    uint64_t vmas;          /* that they may have cost, as last counted */
+    bool limited;           /* some twins are unmarked for want of mappings */
+    uint64_t marked;        /* pages marked since last asked */
+    unsigned min_density;   /* twins that a region needs to be marked */
+} KsmMarks;
+
+/* Reads vm.max_map_count. */
+void ksm_marks_init(KsmMarks *marks);
+
+/*
+ * Before the regions of a pass: count what marks cost now, and choose the
+ * density that a region needs.  O(regions).
+ */
+void ksm_marks_begin(KsmMarks *marks, KsmBlockList *blocks);
+
+/*
+ * Make the marks of region @r what its twins want.  Returns false if the
+ * kernel refused; the region is tried again in the next pass.
+ */
+bool ksm_marks_update(KsmMarks *marks, KsmBlock *block, size_t r);
+
+/* Take all marks of region @r away. */
+bool ksm_marks_withdraw(KsmMarks *marks, KsmBlock *block, size_t r);
+
+/*
+ * The first run at or after page @from of [.., @last) of pages that should be
+ * marked: candidates and nothing else, or with @coalesce all from the first
+ * candidate to the last.  Returns false if there is none.
+ */
+bool ksm_marks_next_run(const KsmPage *pages, size_t from, size_t last,
+                        bool coalesce, size_t *run_first, size_t *run_last);
+
+#endif

@@ -1,0 +1,80 @@
+/*
+ * What the engine remembers of a page: 8 bytes
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ *
+ * A digest of 48 bits and 16 bits of state in one word.  Together with the 12
+ * bytes of an index entry (subprojects/libksm/ksm-index.h) this keeps the
+ * whole system within 24 bytes a tracked page.
+ */
+#ifndef ACCEL_KSM_PAGE_H
+#define ACCEL_KSM_PAGE_H
+
+#include "qemu/bitops.h"
+#include "ksm-index.h"
+
+typedef uint64_t KsmPage;
+
+#define KSM_PAGE_DIGEST     MAKE_64BIT_MASK(0, KSM_INDEX_DIGEST_BITS)
+/* The digest is that of the page's contents when it was last read. */
+#define KSM_PAGE_HASHED     BIT_ULL(48)
+/* It read as the same twice, so the digest was submitted. */
+#define KSM_PAGE_SUBMITTED  BIT_ULL(49)
+/* The backend says that another page has this digest. */
+#define KSM_PAGE_TWIN       BIT_ULL(50)
+/* All bytes are 0.  Never submitted: every other zero page is a twin. */
+#define KSM_PAGE_ZERO       BIT_ULL(51)
+/* A zero page that is the kernel's shared one already: nothing to save. */
+#define KSM_PAGE_ZEROPAGE   BIT_ULL(52)
+/* The kernel may merge it: MADV_MERGEABLE. */
+#define KSM_PAGE_MARKED     BIT_ULL(53)
+/* Written since it was hashed, or never hashed. */
+#define KSM_PAGE_WRITTEN    BIT_ULL(54)
+/* A read met a hardware memory error: never read again. */
+#define KSM_PAGE_POISONED   BIT_ULL(55)
+/* How many passes found it unwritten, up to 7. */
+#define KSM_PAGE_AGE_SHIFT  56
+#define KSM_PAGE_AGE_MAX    7u
+/* How many passes in a row found it written, up to 7. */
+#define KSM_PAGE_HEAT_SHIFT 59
+#define KSM_PAGE_HEAT_MAX   7u
+/* A page written in so many passes in a row is volatile. */
+#define KSM_PAGE_VOLATILE   3u
+
+static inline unsigned ksm_page_age(KsmPage page)
+{
+    return (page >> KSM_PAGE_AGE_SHIFT) & KSM_PAGE_AGE_MAX;
+}
+
+static inline unsigned ksm_page_heat(KsmPage page)
+{
+    return (page >> KSM_PAGE_HEAT_SHIFT) & KSM_PAGE_HEAT_MAX;
+}
+
+/* A pass found @page written. */
+static inline KsmPage ksm_page_written(KsmPage page)
+{
+    unsigned heat = MIN(ksm_page_heat(page) + 1, KSM_PAGE_HEAT_MAX);
+
+    page &= ~((uint64_t)KSM_PAGE_AGE_MAX << KSM_PAGE_AGE_SHIFT);
+    page &= ~((uint64_t)KSM_PAGE_HEAT_MAX << KSM_PAGE_HEAT_SHIFT);
+    return page | KSM_PAGE_WRITTEN | (uint64_t)heat << KSM_PAGE_HEAT_SHIFT;
+}
+
+/* A pass did not find @page, which waits to be hashed, written. */
+static inline KsmPage ksm_page_unwritten(KsmPage page)
+{
+    unsigned age = MIN(ksm_page_age(page) + 1, KSM_PAGE_AGE_MAX);
+
+    page &= ~((uint64_t)KSM_PAGE_AGE_MAX << KSM_PAGE_AGE_SHIFT);
+    return page | (uint64_t)age << KSM_PAGE_AGE_SHIFT;
+}
+
+/* Merging @page would save memory. */
+static inline bool ksm_page_is_candidate(KsmPage page)
+{
+    return (page & KSM_PAGE_TWIN) ||
+           (page & (KSM_PAGE_ZERO | KSM_PAGE_ZEROPAGE)) == KSM_PAGE_ZERO;
+}
+
+#endif

@@ -1,0 +1,568 @@
+/*
+ * A pass: find what was written, hash what is stable, mark what has twins
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ *
+ * Memory starts out unarmed.  An unarmed region is read whole, at first in
+ * each pass, then less and less often while nothing in it changes; a page that
+ * reads the same twice is submitted.  Once enough of a region's pages have
+ * twins it is promoted: armed, so that from then on only written pages are
+ * read, and its twins are marked.  So a huge page in which nothing would merge
+ * is never split, nor kept from being made.
+ */
+#include "qemu/osdep.h"
+#include "qemu/units.h"
+#include "qemu/cutils.h"
+#include "qemu/timer.h"
+#include "qapi/qapi-events-ksm.h"
+#include "engine.h"
+#include "trace.h"
+
+/* An unarmed region is read at least once in so many passes. */
+#define READ_INTERVAL_MAX   64
+/* An armed one too: writes by DMA into pinned pages can be missed. */
+#define REHASH_INTERVAL     256
+/* Collect so much at a time: 0.3 ms per GiB when nothing was written. */
+#define COLLECT_REGIONS     32
+/* More pages than this: read a region, or start a pass, more often again. */
+#define BUSY_PAGES          64
+/* sleep_millisecs << this, at most, while passes find few stable pages. */
+#define BACKOFF_MAX         4
+/* Memory that stays free while merged pages are given back. */
+#define MEMORY_RESERVE      (256 * MiB)
+
+static void restart_phase(KsmEngine *e, KsmPhase phase)
+{
+    e->phase = phase;
+    e->at_block = QTAILQ_FIRST(&e->blocks);
+    e->at_region = 0;
+}
+
+void ksm_pass_abandon(KsmEngine *e)
+{
+    e->phase = KSM_PHASE_IDLE;
+    e->at_block = NULL;
+}
+
+void ksm_pass_skip(KsmEngine *e, KsmBlock *block)
+{
+    if (e->at_block == block) {
+        e->at_block = QTAILQ_NEXT(block, next);
+        e->at_region = 0;
+    }
+}
+
+/* The region to work on next; false at the end of the phase. */
+static bool next_region(KsmEngine *e, KsmBlock **block, size_t *r)
+{
+    while (e->at_block && (!e->at_block->eligible ||
+                           e->at_region >= e->at_block->n_regions)) {
+        e->at_block = QTAILQ_NEXT(e->at_block, next);
+        e->at_region = 0;
+    }
+    *block = e->at_block;
+    *r = e->at_region;
+    return e->at_block != NULL;
+}
+
+static void withdraw(KsmEngine *e, KsmBlock *block, size_t p)
+{
+    KsmPage page = block->pages[p];
+
+    if (page & KSM_PAGE_SUBMITTED) {
+        block->backend->withdraw(&e->twins, block, p, page & KSM_PAGE_DIGEST);
+    }
+}
+
+/* Nothing is known of the page any more, but that it is marked. */
+static void forget(KsmEngine *e, KsmBlock *block, size_t p)
+{
+    KsmPage page = block->pages[p];
+
+    if (page & ~(KSM_PAGE_MARKED | KSM_PAGE_POISONED)) {
+        withdraw(e, block, p);
+        ksm_block_set_page(block, p,
+                           page & (KSM_PAGE_MARKED | KSM_PAGE_POISONED));
+    }
+}
+
+static void note_written(KsmEngine *e, KsmBlock *block, size_t p)
+{
+    KsmPage page = ksm_page_written(block->pages[p]);
+
+    if (ksm_page_heat(page) == KSM_PAGE_VOLATILE) {
+        block->figures.pages_volatile++;
+        withdraw(e, block, p);
+        page &= ~(KSM_PAGE_SUBMITTED | KSM_PAGE_TWIN);
+    }
+    ksm_block_set_page(block, p, page);
+}
+
+static void collect(KsmEngine *e, KsmBlock *block, size_t r)
+{
+    const size_t page_size = qemu_real_host_page_size();
+    const uint64_t host = (uintptr_t)block->host;
+    KsmPageRange ranges[KSM_TRACKER_RANGES];
+    size_t first, last, end = r;
+    uint64_t start, stop;
+
+    if (!block->regions[r].armed) {
+        e->at_region++;
+        return;
+    }
+    while (end < block->n_regions && end < r + COLLECT_REGIONS &&
+           block->regions[end].armed) {
+        end++;
+    }
+    ksm_region_pages(block, r, &first, &last);
+    start = host + first * page_size;
+    ksm_region_pages(block, end - 1, &first, &last);
+    stop = host + last * page_size;
+    while (start < stop) {
+        int n = ksm_tracker_collect(&e->tracker, start, stop, ranges, &start);
+
+        if (n < 0) {
+            break;
+        }
+        for (int i = 0; i < n; i++) {
+            size_t p = (ranges[i].start - host) / page_size;
+            size_t p_end = (ranges[i].end - host) / page_size;
+
+            for (; p < p_end; p++) {
+                note_written(e, block, p);
+                block->regions[ksm_block_region_of(block, p)].pending = true;
+            }
+        }
+        if (n < KSM_TRACKER_RANGES) {
+            break;
+        }
+    }
+    e->at_region = end;
+}
+
+/* The page's contents are known.  Returns true if they are to be submitted. */
+static bool note_hash(KsmEngine *e, KsmBlock *block, size_t p,
+                      KsmHashResult result, uint64_t digest, bool stable,
+                      unsigned *changed)
+{
+    const KsmPage old = block->pages[p];
+    const KsmPage mark = old & KSM_PAGE_MARKED;
+    bool same;
+
+    switch (result) {
+    case KSM_HASH_ZERO:
+        if ((old & (KSM_PAGE_ZERO | KSM_PAGE_ZEROPAGE)) != KSM_PAGE_ZERO) {
+            (*changed)++;
+        }
+        withdraw(e, block, p);
+        ksm_block_set_page(block, p, mark | KSM_PAGE_ZERO);
+        return false;
+    case KSM_HASH_POISONED:
+        block->figures.poisoned++;
+        withdraw(e, block, p);
+        ksm_block_set_page(block, p, mark | KSM_PAGE_POISONED);
+        trace_ksm_pass_poisoned(ksm_block_page_host(block, p));
+        return false;
+    case KSM_HASH_OK:
+        break;
+    }
+
+    same = (old & KSM_PAGE_HASHED) && (old & KSM_PAGE_DIGEST) == digest;
+    if (!same) {
+        (*changed)++;
+        e->cow_breaks += mark && (old & (KSM_PAGE_HASHED | KSM_PAGE_ZERO));
+        withdraw(e, block, p);
+    }
+    if (same && (old & KSM_PAGE_SUBMITTED)) {
+        ksm_block_set_page(block, p, digest | mark | KSM_PAGE_HASHED |
+                           KSM_PAGE_SUBMITTED | (old & KSM_PAGE_TWIN));
+        return false;
+    }
+    if (same || stable) {
+        ksm_block_set_page(block, p, digest | mark | KSM_PAGE_HASHED |
+                           KSM_PAGE_SUBMITTED);
+        return true;
+    }
+    ksm_block_set_page(block, p, digest | mark | KSM_PAGE_HASHED);
+    return false;
+}
+
+/* Submit again what was submitted to another index. */
+static void resubmit(KsmEngine *e, KsmBlock *block, size_t r)
+{
+    KsmCandidate candidates[KSM_REGION_MAX_PAGES];
+    size_t first, last, n = 0;
+
+    ksm_region_pages(block, r, &first, &last);
+    for (size_t p = first; p < last; p++) {
+        KsmPage page = block->pages[p];
+
+        if (page & KSM_PAGE_SUBMITTED) {
+            ksm_block_set_page(block, p, page & ~KSM_PAGE_TWIN);
+            candidates[n++] = (KsmCandidate) { page & KSM_PAGE_DIGEST, p };
+        }
+    }
+    if (n) {
+        block->backend->submit(&e->twins, block, candidates, n);
+        e->pass_submitted += n;
+    }
+    block->regions[r].resubmit = false;
+}
+
+/*
+ * Hash those of the region's resident pages that are due: all of an unarmed
+ * region, and of an armed one those that were written and then left alone.
+ */
+static void read_region(KsmEngine *e, KsmBlock *block, size_t r)
+{
+    const size_t page_size = qemu_real_host_page_size();
+    const uint64_t host = (uintptr_t)block->host;
+    KsmRegion *region = &block->regions[r];
+    KsmCandidate candidates[KSM_REGION_MAX_PAGES];
+    KsmPageRange ranges[KSM_REGION_MAX_PAGES];
+    size_t first, last, p, n_candidates = 0;
+    unsigned hashed = 0, changed = 0;
+    uint64_t next;
+    int n;
+
+    ksm_region_pages(block, r, &first, &last);
+    n = ksm_pagemap_present(&e->pagemap, host + first * page_size,
+                            host + last * page_size, ranges,
+                            ARRAY_SIZE(ranges), &next);
+    if (n < 0) {
+        return;
+    }
+    region->pending = false;
+    region->huge = n > 0 && (ranges[0].categories & KSM_PAGE_IS_HUGE);
+    p = first;
+    for (int i = 0; i < n; i++) {
+        size_t start = (ranges[i].start - host) / page_size;
+        size_t end = (ranges[i].end - host) / page_size;
+
+        while (p < start) {
+            forget(e, block, p++);
+        }
+        for (; p < end; p++) {
+            KsmPage page = block->pages[p];
+            KsmHashResult result;
+            uint64_t digest = 0;
+
+            if (page & KSM_PAGE_POISONED) {
+                continue;
+            }
+            if (region->armed) {
+                if (!(page & KSM_PAGE_WRITTEN)) {
+                    continue;
+                }
+                if (ksm_page_age(page) < e->parameters.stable_passes) {
+                    ksm_block_set_page(block, p, ksm_page_unwritten(page));
+                    region->pending = true;
+                    continue;
+                }
+            }
+            if (ranges[i].categories & KSM_PAGE_IS_PFNZERO) {
+                withdraw(e, block, p);
+                ksm_block_set_page(block, p,
+                                   (page & KSM_PAGE_MARKED) | KSM_PAGE_ZERO |
+                                   KSM_PAGE_ZEROPAGE);
+                continue;
+            }
+            result = ksm_hasher_page(&e->hasher, ksm_block_page_host(block, p),
+                                     page_size, &digest);
+            hashed++;
+            if (note_hash(e, block, p, result, digest, region->armed,
+                          &changed)) {
+                candidates[n_candidates++] = (KsmCandidate) { digest, p };
+            }
+        }
+    }
+    while (p < last) {
+        forget(e, block, p++);
+    }
+
+    if (n_candidates) {
+        block->backend->submit(&e->twins, block, candidates, n_candidates);
+        block->figures.pages_submitted += n_candidates;
+    }
+    block->figures.pages_scanned += last - first;
+    block->figures.pages_hashed += hashed;
+    e->pass_hashed += hashed;
+    e->pass_submitted += n_candidates;
+    if (!changed && !n_candidates) {
+        region->interval = MIN(region->interval * 2, READ_INTERVAL_MAX);
+    } else if (changed > BUSY_PAGES || n_candidates) {
+        region->interval = MAX(region->interval / 2, 1);
+    }
+    region->due = region->armed ? REHASH_INTERVAL : region->interval;
+    e->unread |= changed > BUSY_PAGES;
+    trace_ksm_pass_read(ksm_block_page_host(block, first), hashed, changed,
+                        n_candidates);
+}
+
+/* Have all of the region's pages hashed again, as if they were written. */
+static void rehash(KsmEngine *e, KsmBlock *block, size_t r)
+{
+    KsmPage aged = (uint64_t)e->parameters.stable_passes << KSM_PAGE_AGE_SHIFT;
+    KsmPage age = (uint64_t)KSM_PAGE_AGE_MAX << KSM_PAGE_AGE_SHIFT;
+    size_t first, last;
+
+    ksm_region_pages(block, r, &first, &last);
+    for (size_t p = first; p < last; p++) {
+        KsmPage page = block->pages[p];
+
+        if (!(page & KSM_PAGE_WRITTEN)) {
+            ksm_block_set_page(block, p,
+                               (page & ~age) | aged | KSM_PAGE_WRITTEN);
+        }
+    }
+    block->regions[r].pending = true;
+}
+
+static void read_phase(KsmEngine *e, KsmBlock *block, size_t r)
+{
+    KsmRegion *region = &block->regions[r];
+
+    if (region->resubmit) {
+        resubmit(e, block, r);
+        return;
+    }
+    if (region->due) {
+        region->due--;
+    }
+    if (region->armed && !region->due) {
+        rehash(e, block, r);
+    }
+    if (region->armed ? region->pending : !region->due) {
+        read_region(e, block, r);
+    }
+    e->at_region++;
+}
+
+static bool memory_is_low(void)
+{
+    g_autofree char *text = NULL;
+    const char *line;
+    uint64_t kib;
+
+    if (!g_file_get_contents("/proc/meminfo", &text, NULL, NULL)) {
+        return false;
+    }
+    line = strstr(text, "MemAvailable:");
+    return line &&
+           qemu_strtou64(line + strlen("MemAvailable:"), &line, 10,
+                         &kib) == 0 &&
+           kib * KiB < MEMORY_RESERVE;
+}
+
+/* Would merging pages of the region be worth it? */
+static bool is_worth_it(const KsmEngine *e, const KsmRegion *region)
+{
+    unsigned n = region->twins + region->zeros - region->zeropages;
+
+    return n >= (region->huge ? e->parameters.huge_split_threshold : 1);
+}
+
+static void arm(KsmEngine *e, KsmBlock *block, size_t r)
+{
+    size_t first, last;
+    uint8_t *host;
+
+    ksm_region_pages(block, r, &first, &last);
+    host = ksm_block_page_host(block, first);
+    if (ksm_tracker_arm(&e->tracker, host,
+                        ksm_block_page_host(block, last) - host) == 0) {
+        block->regions[r].armed = true;
+        block->regions[r].due = REHASH_INTERVAL;
+        /* It may have been written since it was read. */
+        rehash(e, block, r);
+    }
+}
+
+/* Give the region back to huge pages, if its twins are gone for good. */
+static void demote(KsmEngine *e, KsmBlock *block, size_t r)
+{
+    KsmRegion *region = &block->regions[r];
+    size_t first, last;
+    uint8_t *host;
+
+    if (!ksm_marks_withdraw(&e->marks, block, r)) {
+        return;
+    }
+    if (region->armed) {
+        ksm_region_pages(block, r, &first, &last);
+        host = ksm_block_page_host(block, first);
+        ksm_tracker_disarm(&e->tracker, host,
+                           ksm_block_page_host(block, last) - host);
+    }
+    region->armed = false;
+    region->promoted = false;
+    region->pending = false;
+    region->interval = READ_INTERVAL_MAX;
+    region->due = region->interval;
+}
+
+static void mark_phase(KsmEngine *e, KsmBlock *block, size_t r)
+{
+    KsmRegion *region = &block->regions[r];
+
+    e->at_region++;
+    region->quiet = MIN(region->quiet + 1, UINT8_MAX);
+    if (region->blanket) {
+        size_t first, last;
+
+        if (r % 64 == 0) {
+            e->memory_low = memory_is_low();
+        }
+        if (e->memory_low) {
+            return;
+        }
+        ksm_region_pages(block, r, &first, &last);
+        region->blanket = block->backend->unmerge &&
+                          !block->backend->unmerge(block, first, last);
+    }
+    if (!region->promoted) {
+        region->promoted = is_worth_it(e, region);
+    } else if (region->twins + region->zeros == 0 &&
+               region->quiet >= KSM_MARKS_QUIET_PASSES) {
+        demote(e, block, r);
+    }
+    if (region->promoted && !region->armed &&
+        ksm_tracker_can_arm(&e->tracker)) {
+        arm(e, block, r);
+    }
+    if (region->promoted && region->marks_due && !e->backend_message) {
+        ksm_marks_update(&e->marks, block, r);
+    }
+}
+
+static void begin_pass(KsmEngine *e, int64_t now_ns)
+{
+    e->pass_started_ns = now_ns;
+    e->pass_hashed = 0;
+    e->pass_submitted = 0;
+    e->unread = false;
+    restart_phase(e, KSM_PHASE_COLLECT);
+}
+
+static void sleep_after_pass(KsmEngine *e, int64_t now_ns)
+{
+    if (e->pass_submitted > BUSY_PAGES || e->unread) {
+        e->backoff = 0;
+    } else {
+        e->backoff = MIN(e->backoff + 1, BACKOFF_MAX);
+    }
+    e->next_pass_ns = now_ns +
+        ((int64_t)e->parameters.sleep_millisecs << e->backoff) * SCALE_MS;
+}
+
+static void end_pass(KsmEngine *e, int64_t now_ns)
+{
+    KsmFigures sum = { 0 };
+    KsmBlock *block;
+
+    if (e->marks.marked) {
+        QTAILQ_FOREACH(block, &e->blocks, next) {
+            ksm_block_add_figures(block, &sum);
+        }
+        ksm_rendezvous_demand(&e->twins.rendezvous, e->marks.marked,
+                              sum.pages_marked);
+        e->marks.marked = 0;
+    }
+    e->phase = KSM_PHASE_IDLE;
+    e->full_scans++;
+    e->last_pass_ns = now_ns - e->pass_started_ns;
+    sleep_after_pass(e, now_ns);
+    if (now_ns - e->last_event_ns >= NANOSECONDS_PER_SECOND) {
+        uint64_t hashed = 0;
+
+        QTAILQ_FOREACH(block, &e->blocks, next) {
+            hashed += block->figures.pages_hashed;
+        }
+        qapi_event_send_ksm_pass_completed(e->id, e->full_scans, hashed);
+        e->last_event_ns = now_ns;
+    }
+    trace_ksm_pass_end(e->full_scans, e->pass_hashed, e->last_pass_ns);
+}
+
+/* A region of what ksm-unmerge asked for. */
+static bool unmerge_step(KsmEngine *e)
+{
+    KsmBlock *block;
+    size_t r;
+
+    if (e->at_region % 64 == 0) {
+        e->memory_low = memory_is_low();
+    }
+    if (e->memory_low || !next_region(e, &block, &r)) {
+        e->unmerging = e->memory_low;
+        ksm_pass_abandon(e);
+        return false;
+    }
+    if (block->backend->unmerge) {
+        ksm_marks_withdraw(&e->marks, block, r);
+    }
+    e->at_region++;
+    return true;
+}
+
+bool ksm_pass_step(KsmEngine *e, int64_t now_ns)
+{
+    KsmBlock *block;
+    size_t r;
+
+    if (e->unmerging) {
+        if (e->phase != KSM_PHASE_MARK) {
+            restart_phase(e, KSM_PHASE_MARK);
+        }
+        return unmerge_step(e);
+    }
+    if (!e->parameters.run) {
+        ksm_pass_abandon(e);
+        return false;
+    }
+    if (e->phase == KSM_PHASE_IDLE) {
+        if (now_ns < e->next_pass_ns) {
+            return false;
+        }
+        begin_pass(e, now_ns);
+    }
+    if (!next_region(e, &block, &r)) {
+        if (e->phase == KSM_PHASE_MARK) {
+            end_pass(e, now_ns);
+            return false;
+        }
+        restart_phase(e, e->phase + 1);
+        if (e->phase == KSM_PHASE_MARK) {
+            ksm_marks_begin(&e->marks, &e->blocks);
+        }
+        return true;
+    }
+    switch (e->phase) {
+    case KSM_PHASE_COLLECT:
+        collect(e, block, r);
+        break;
+    case KSM_PHASE_READ:
+        if (ksm_rendezvous_is_congested(&e->twins.rendezvous)) {
+            return false;
+        }
+        if (e->parameters.pages_to_scan &&
+            e->pass_hashed >= e->parameters.pages_to_scan) {
+            if (now_ns < e->next_pass_ns) {
+                return false;
+            }
+            e->pass_hashed = 0;
+        }
+        read_phase(e, block, r);
+        if (e->parameters.pages_to_scan &&
+            e->pass_hashed >= e->parameters.pages_to_scan) {
+            sleep_after_pass(e, now_ns);
+        }
+        break;
+    case KSM_PHASE_MARK:
+        mark_phase(e, block, r);
+        break;
+    default:
+        g_assert_not_reached();
+    }
+    return true;
+}

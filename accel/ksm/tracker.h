@@ -1,0 +1,59 @@
+/*
+ * Which resident pages were written since they were last asked for
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ *
+ * Armed ranges are registered with a userfaultfd in asynchronous
+ * write-protect mode: the first write to a page clears a bit, delivers no
+ * fault, and is found by PAGEMAP_SCAN.  Nothing is missed that the CPU writes;
+ * a device that writes to a page which it pinned earlier can be.
+ *
+ * There is one userfaultfd for each mapping: while another user (postcopy,
+ * background-snapshot) needs the memory, nothing may be armed.
+ */
+#ifndef ACCEL_KSM_TRACKER_H
+#define ACCEL_KSM_TRACKER_H
+
+#include "pagemap.h"
+
+typedef struct KsmTracker {
+    const KsmPagemap *pagemap;
+    int uffd;               /* -1: writes can't be tracked */
+} KsmTracker;
+
+/* Ranges that one collection reports at most before it must be called again. */
+#define KSM_TRACKER_RANGES 256
+
+/*
+ * Returns false if the kernel can't track writes; then there is nothing to
+ * arm, and the tracker needs no closing.
+ */
+bool ksm_tracker_open(KsmTracker *tracker, const KsmPagemap *pagemap,
+                      Error **errp);
+/* Disarms everything. */
+void ksm_tracker_close(KsmTracker *tracker);
+static inline bool ksm_tracker_can_arm(const KsmTracker *tracker)
+{
+    return tracker->uffd >= 0;
+}
+
+/*
+ * Watch [@host, @host + @size), page-aligned, private anonymous memory.
+ * Returns 0, or -EBUSY if another userfaultfd has it, or another -errno.
+ */
+int ksm_tracker_arm(KsmTracker *tracker, void *host, size_t size);
+/* Watch it no more; ranges that were not armed are left as they are. */
+int ksm_tracker_disarm(KsmTracker *tracker, void *host, size_t size);
+
+/*
+ * Find the pages of the armed range [@start, @end) that were written since
+ * they were armed or last found, and arm them again.
+ *
+ * Stores up to KSM_TRACKER_RANGES ranges, ascending, and in @next where to go
+ * on.  Returns their number, or -errno.
+ */
+int ksm_tracker_collect(KsmTracker *tracker, uint64_t start, uint64_t end,
+                        KsmPageRange ranges[KSM_TRACKER_RANGES],
+                        uint64_t *next);
+
+#endif
