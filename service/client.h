@@ -1,0 +1,40 @@
+/*
+ * The connection of one engine
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+#ifndef KSMTUNED_CLIENT_H
+#define KSMTUNED_CLIENT_H
+
+#include <stdint.h>
+
+#include "domain.h"
+#include "stats.h"
+#include "tuner.h"
+
+typedef struct KsmtunedClient KsmtunedClient;
+
+/* What the connections share; outlives them. */
+typedef struct KsmtunedClientShared {
+    KsmtunedDomain *domain;
+    KsmtunedTuner *tuner;
+    KsmtunedStats *stats;
+    uint32_t page_size;         /* the host's */
+    uint64_t entries_max;       /* of one client */
+    /* @client is closed and about to be freed. */
+    void (*closed)(KsmtunedClient *client, void *opaque);
+    void *opaque;
+} KsmtunedClientShared;
+
+/* Takes over @fd, a connected, nonblocking stream socket. */
+KsmtunedClient *ksmtuned_client_new(const KsmtunedClientShared *shared,
+                                    int fd);
+/* Close the connection and withdraw what was published; calls ->closed. */
+void ksmtuned_client_close(KsmtunedClient *client);
+/* Refuse the connection with @reason and close it when that is sent. */
+void ksmtuned_client_refuse(KsmtunedClient *client, const char *reason);
+
+/* A KsmtunedDomainTell whose member is a client. */
+void ksmtuned_client_tell(void *client, const KsmFrameEntry *entry);
+
+#endif

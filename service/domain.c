@@ -1,0 +1,142 @@
+/*
+ * A domain: engines that may learn of each other's pages
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+#include <glib.h>
+#include <limits.h>
+#include <sys/random.h>
+
+#include "domain.h"
+#include "ksm-index.h"
+
+struct KsmtunedDomain {
+    KsmtunedDomainTell *tell;
+    KsmIndex *index;
+    GPtrArray *members;         /* by number; NULL: free */
+    uint64_t twins_told;
+    uint8_t seed[KSM_WIRE_SEED_SIZE];
+};
+
+KsmtunedDomain *ksmtuned_domain_new(KsmtunedDomainTell *tell)
+{
+    KsmtunedDomain *domain = g_new0(KsmtunedDomain, 1);
+
+    domain->tell = tell;
+    domain->index = ksm_index_new();
+    domain->members = g_ptr_array_new();
+    if (getrandom(domain->seed, sizeof(domain->seed), 0) !=
+        sizeof(domain->seed)) {
+        g_error("getrandom: a seed that guests could guess is of no use");
+    }
+    return domain;
+}
+
+void ksmtuned_domain_free(KsmtunedDomain *domain)
+{
+    if (!domain) {
+        return;
+    }
+    ksm_index_free(domain->index);
+    g_ptr_array_free(domain->members, TRUE);
+    g_free(domain);
+}
+
+const uint8_t *ksmtuned_domain_seed(const KsmtunedDomain *domain)
+{
+    return domain->seed;
+}
+
+bool ksmtuned_domain_join(KsmtunedDomain *domain, void *member, uint16_t *id)
+{
+    guint i;
+
+    for (i = 0; i < domain->members->len; i++) {
+        if (!domain->members->pdata[i]) {
+            break;
+        }
+    }
+    if (i == KSMTUNED_DOMAIN_MEMBERS_MAX) {
+        return false;
+    }
+    if (i == domain->members->len) {
+        g_ptr_array_add(domain->members, member);
+    } else {
+        domain->members->pdata[i] = member;
+    }
+    *id = i;
+    return true;
+}
+
+static void domain_tell(KsmtunedDomain *domain, uint16_t id, uint64_t digest,
+                        uint32_t page, uint32_t flags)
+{
+    KsmFrameEntry entry = { .digest = digest, .page = page, .flags = flags };
+
+    if (flags & KSM_ENTRY_TWIN) {
+        domain->twins_told++;
+    }
+    domain->tell(domain->members->pdata[id], &entry);
+}
+
+static void domain_orphan(uint64_t digest, KsmIndexRef ref, void *opaque)
+{
+    domain_tell(opaque, ref.client, digest, ref.page, 0);
+}
+
+void ksmtuned_domain_leave(KsmtunedDomain *domain, uint16_t id)
+{
+    ksm_index_withdraw_client(domain->index, id, domain_orphan, domain);
+    domain->members->pdata[id] = NULL;
+}
+
+int ksmtuned_domain_publish(KsmtunedDomain *domain, uint16_t id,
+                            const KsmFrameEntry *entry)
+{
+    uint64_t before = ksm_index_entries(domain->index);
+    KsmIndexRef peer;
+    unsigned twins;
+
+    twins = ksm_index_publish(domain->index, entry->digest, id, entry->page,
+                              &peer);
+    if (twins) {
+        domain_tell(domain, id, entry->digest, entry->page, KSM_ENTRY_TWIN);
+    }
+    if (twins == 1) {
+        domain_tell(domain, peer.client, entry->digest, peer.page,
+                    KSM_ENTRY_TWIN);
+    }
+    return ksm_index_entries(domain->index) - before;
+}
+
+int ksmtuned_domain_withdraw(KsmtunedDomain *domain, uint16_t id,
+                             const KsmFrameEntry *entry)
+{
+    KsmIndexRef peer;
+    unsigned twins;
+
+    twins = ksm_index_withdraw(domain->index, entry->digest, id, entry->page,
+                               &peer);
+    if (twins == UINT_MAX) {
+        return 0;
+    }
+    if (twins == 1) {
+        domain_tell(domain, peer.client, entry->digest, peer.page, 0);
+    }
+    return -1;
+}
+
+uint64_t ksmtuned_domain_entries(const KsmtunedDomain *domain)
+{
+    return ksm_index_entries(domain->index);
+}
+
+size_t ksmtuned_domain_bytes(const KsmtunedDomain *domain)
+{
+    return ksm_index_bytes(domain->index);
+}
+
+uint64_t ksmtuned_domain_twins_told(const KsmtunedDomain *domain)
+{
+    return domain->twins_told;
+}

@@ -1,0 +1,53 @@
+/*
+ * A domain: engines that may learn of each other's pages
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ *
+ * Its seed makes the digest function of its engines.  Engines in a domain
+ * trust each other: "has a twin" tells that another one has such a page.
+ */
+#ifndef KSMTUNED_DOMAIN_H
+#define KSMTUNED_DOMAIN_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "ksm-wire.h"
+
+typedef struct KsmtunedDomain KsmtunedDomain;
+
+#define KSMTUNED_DOMAIN_MEMBERS_MAX 65536
+
+/* Tell @member of a twin that one of its pages got or lost.  Must not fail. */
+typedef void KsmtunedDomainTell(void *member, const KsmFrameEntry *entry);
+
+KsmtunedDomain *ksmtuned_domain_new(KsmtunedDomainTell *tell);
+/* All members must have left. */
+void ksmtuned_domain_free(KsmtunedDomain *domain);
+
+const uint8_t *ksmtuned_domain_seed(const KsmtunedDomain *domain);
+
+/* Stores @member's number in @id; false if the domain is full. */
+bool ksmtuned_domain_join(KsmtunedDomain *domain, void *member, uint16_t *id);
+/*
+ * Withdraws all that @id published; takes some 10 ms for each million entries
+ * in the domain.
+ */
+void ksmtuned_domain_leave(KsmtunedDomain *domain, uint16_t id);
+
+/*
+ * One page of member @id, checked.  Returns by how many the number of entries
+ * held for @id changed: a page beyond the candidates of its digest isn't held.
+ */
+int ksmtuned_domain_publish(KsmtunedDomain *domain, uint16_t id,
+                            const KsmFrameEntry *entry);
+int ksmtuned_domain_withdraw(KsmtunedDomain *domain, uint16_t id,
+                             const KsmFrameEntry *entry);
+
+uint64_t ksmtuned_domain_entries(const KsmtunedDomain *domain);
+size_t ksmtuned_domain_bytes(const KsmtunedDomain *domain);
+/* Entries told to have a twin, ever. */
+uint64_t ksmtuned_domain_twins_told(const KsmtunedDomain *domain);
+
+#endif

@@ -1,0 +1,348 @@
+/*
+ * ksmtuned: the rendezvous of KSM engines, and ksmd's master
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ *
+ * Options, signals, starting up and winding down.  The engines' connections
+ * (server, client) meet in a domain; what they want of ksmd goes through the
+ * tuner, which asks the policy and sets ksmd.
+ */
+#include <glib-unix.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include "config.h"
+#include "ksmd.h"
+#include "log.h"
+#include "runtime.h"
+#include "server.h"
+
+#define EXIT_USAGE              2
+#define RUNTIME_DIR             "/run/ksmtuned"
+#define SYSFS_ROOT              "/sys/kernel/mm/ksm"
+#define PROC_ROOT               "/proc"
+/* The first descriptor that systemd passes. */
+#define LISTEN_FDS_START        3
+
+typedef struct Options {
+    char *runtime_dir;
+    char *socket;
+    char *group;
+    char *sysfs_root;
+    char *proc_root;
+    char *stats_file;
+    gboolean restore;
+    gboolean debug;
+    gboolean version;
+} Options;
+
+typedef struct Ksmtuned {
+    Options options;
+    GMainLoop *loop;
+    KsmtunedRuntime *runtime;
+    KsmtunedKsmd *ksmd;
+    KsmtunedTuner *tuner;
+    KsmtunedStats *stats;
+    KsmtunedDomain *domain;
+    KsmtunedServer *server;
+    KsmtunedClientShared shared;
+} Ksmtuned;
+
+static void option_default(char **option, const char *value)
+{
+    if (!*option) {
+        *option = g_strdup(value);
+    }
+}
+
+static bool options_parse(Options *options, int *argc, char ***argv)
+{
+    const GOptionEntry entries[] = {
+        { "socket", 0, 0, G_OPTION_ARG_FILENAME, &options->socket,
+          "Listen there (default: engine.sock in the runtime directory)",
+          "PATH" },
+        { "group", 0, 0, G_OPTION_ARG_STRING, &options->group,
+          "Let this group connect (default: root only)", "NAME" },
+        { "runtime-dir", 0, 0, G_OPTION_ARG_FILENAME, &options->runtime_dir,
+          "For the lock and ksmd's original settings (default: "
+          RUNTIME_DIR ")", "DIR" },
+        { "stats-file", 0, 0, G_OPTION_ARG_FILENAME, &options->stats_file,
+          "Write statistics there, at most once a second", "PATH" },
+        { "restore", 0, 0, G_OPTION_ARG_NONE, &options->restore,
+          "Put back the settings that a killed ksmtuned left, and exit",
+          NULL },
+        { "sysfs-root", 0, 0, G_OPTION_ARG_FILENAME, &options->sysfs_root,
+          "Where KSM's files are (default: " SYSFS_ROOT ")", "DIR" },
+        { "proc-root", 0, 0, G_OPTION_ARG_FILENAME, &options->proc_root,
+          "Where proc(5) is (default: " PROC_ROOT ")", "DIR" },
+        { "debug", 0, 0, G_OPTION_ARG_NONE, &options->debug,
+          "Log every decision", NULL },
+        { "version", 0, 0, G_OPTION_ARG_NONE, &options->version,
+          "Print the version and exit", NULL },
+        { NULL }
+    };
+    g_autoptr(GOptionContext) context = g_option_context_new(NULL);
+    g_autoptr(GError) error = NULL;
+
+    g_option_context_set_summary(context,
+                                 "Tells KSM engines which of their pages have "
+                                 "a twin, and runs ksmd while they need it.");
+    g_option_context_add_main_entries(context, entries, NULL);
+    if (!g_option_context_parse(context, argc, argv, &error)) {
+        ksmtuned_log(KSMTUNED_LOG_ERROR, "%s: see --help", error->message);
+        return false;
+    }
+    if (*argc > 1) {
+        ksmtuned_log(KSMTUNED_LOG_ERROR, "'%s': not an option: see --help",
+                     (*argv)[1]);
+        return false;
+    }
+    option_default(&options->runtime_dir, RUNTIME_DIR);
+    option_default(&options->sysfs_root, SYSFS_ROOT);
+    option_default(&options->proc_root, PROC_ROOT);
+    return true;
+}
+
+static void options_clear(Options *options)
+{
+    g_free(options->runtime_dir);
+    g_free(options->socket);
+    g_free(options->group);
+    g_free(options->sysfs_root);
+    g_free(options->proc_root);
+    g_free(options->stats_file);
+}
+
+/* The number of pages that this host can hold in memory and swap. */
+static uint64_t host_pages(const char *proc_root, uint32_t page_size)
+{
+    g_autofree char *path = g_build_filename(proc_root, "meminfo", NULL);
+    g_autofree char *text = NULL;
+    const char *keys[] = { "MemTotal:", "SwapTotal:" };
+    uint64_t kib = 0;
+    size_t i;
+
+    if (g_file_get_contents(path, &text, NULL, NULL)) {
+        for (i = 0; i < G_N_ELEMENTS(keys); i++) {
+            const char *found = strstr(text, keys[i]);
+
+            if (found) {
+                kib += g_ascii_strtoull(found + strlen(keys[i]), NULL, 10);
+            }
+        }
+    }
+    if (!kib) {
+        ksmtuned_log(KSMTUNED_LOG_WARNING,
+                     "%s: no MemTotal: engines may publish any number of "
+                     "pages; give another --proc-root", path);
+        return UINT64_MAX;
+    }
+    return kib * 1024 / page_size;
+}
+
+/* Put back what a killed ksmtuned left behind. */
+static bool ksmtuned_recover(Ksmtuned *k)
+{
+    g_autoptr(GError) error = NULL;
+
+    if (!ksmtuned_ksmd_is_changed(k->ksmd)) {
+        if (k->options.restore) {
+            ksmtuned_log(KSMTUNED_LOG_INFO, "%s: nothing to restore",
+                         k->runtime->state_path);
+        }
+        return true;
+    }
+    if (!ksmtuned_ksmd_restore(k->ksmd, &error)) {
+        ksmtuned_log(KSMTUNED_LOG_ERROR,
+                     "can't restore the settings that a killed ksmtuned left: "
+                     "%s", error->message);
+        return false;
+    }
+    ksmtuned_log(KSMTUNED_LOG_INFO,
+                 "restored ksmd's settings that a killed ksmtuned left");
+    return true;
+}
+
+static void ksmtuned_collect(KsmtunedFigures *figures, void *opaque)
+{
+    Ksmtuned *k = opaque;
+
+    figures->clients = k->server ? ksmtuned_server_clients(k->server) : 0;
+    figures->index_entries = ksmtuned_domain_entries(k->domain);
+    figures->index_bytes = ksmtuned_domain_bytes(k->domain);
+    figures->twins_told = ksmtuned_domain_twins_told(k->domain);
+    figures->demand_waiting_pages = ksmtuned_tuner_waiting_pages(k->tuner);
+    figures->ksmd_wakeups = ksmtuned_tuner_wakeups(k->tuner);
+    figures->ksmd_running = ksmtuned_ksmd_runs(k->ksmd);
+}
+
+static bool ksmtuned_listen(Ksmtuned *k)
+{
+    const char *listen_pid = g_getenv("LISTEN_PID");
+    const char *listen_fds = g_getenv("LISTEN_FDS");
+    g_autoptr(GError) error = NULL;
+    bool ok;
+
+    if (listen_pid && listen_fds && atoi(listen_pid) == getpid() &&
+        atoi(listen_fds) > 0) {
+        ok = ksmtuned_server_adopt(k->server, LISTEN_FDS_START, &error);
+    } else {
+        const char *path = k->options.socket ? k->options.socket :
+                                               k->runtime->socket_path;
+
+        ok = ksmtuned_server_listen(k->server, path, k->options.group,
+                                    &error);
+        if (ok) {
+            ksmtuned_log(KSMTUNED_LOG_INFO, "listening on %s", path);
+        }
+    }
+    if (!ok) {
+        ksmtuned_log(KSMTUNED_LOG_ERROR, "%s", error->message);
+    }
+    return ok;
+}
+
+/* Tell systemd, if it wants to know: sd_notify(3). */
+static void ksmtuned_notify(const char *state)
+{
+    const char *path = g_getenv("NOTIFY_SOCKET");
+    struct sockaddr_un address = { .sun_family = AF_UNIX };
+    size_t size;
+    int fd;
+
+    if (!path || (path[0] != '/' && path[0] != '@') ||
+        strlen(path) >= sizeof(address.sun_path)) {
+        return;
+    }
+    strcpy(address.sun_path, path);
+    size = G_STRUCT_OFFSET(struct sockaddr_un, sun_path) + strlen(path);
+    if (path[0] == '@') {
+        address.sun_path[0] = '\0';
+    }
+    fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    if (fd < 0) {
+        return;
+    }
+    if (sendto(fd, state, strlen(state), MSG_NOSIGNAL,
+               (struct sockaddr *)&address, size) < 0) {
+        ksmtuned_log(KSMTUNED_LOG_WARNING, "%s: can't notify systemd", path);
+    }
+    close(fd);
+}
+
+static gboolean ksmtuned_stop(gpointer opaque)
+{
+    Ksmtuned *k = opaque;
+
+    g_main_loop_quit(k->loop);
+    return G_SOURCE_CONTINUE;
+}
+
+static gboolean ksmtuned_log_stats(gpointer opaque)
+{
+    Ksmtuned *k = opaque;
+    g_autofree char *text = ksmtuned_stats_json(k->stats);
+
+    ksmtuned_log(KSMTUNED_LOG_INFO, "%s", g_strchomp(text));
+    return G_SOURCE_CONTINUE;
+}
+
+/* An engine takes one descriptor: allow as many as we may. */
+static void ksmtuned_raise_limits(void)
+{
+    struct rlimit limit;
+
+    if (getrlimit(RLIMIT_NOFILE, &limit) == 0) {
+        limit.rlim_cur = limit.rlim_max;
+        setrlimit(RLIMIT_NOFILE, &limit);
+    }
+}
+
+static int ksmtuned_serve(Ksmtuned *k)
+{
+    k->shared.page_size = sysconf(_SC_PAGESIZE);
+    k->shared.entries_max = host_pages(k->options.proc_root,
+                                       k->shared.page_size);
+    k->domain = k->shared.domain = ksmtuned_domain_new(ksmtuned_client_tell);
+    k->tuner = k->shared.tuner =
+        ksmtuned_tuner_new(k->ksmd, ksmtuned_ksmd_probe(k->ksmd));
+    k->stats = k->shared.stats =
+        ksmtuned_stats_new(k->options.stats_file, ksmtuned_collect, k);
+    ksmtuned_tuner_set_stats(k->tuner, k->stats);
+    k->server = ksmtuned_server_new(&k->shared);
+
+    k->loop = g_main_loop_new(NULL, FALSE);
+    g_unix_signal_add(SIGTERM, ksmtuned_stop, k);
+    g_unix_signal_add(SIGINT, ksmtuned_stop, k);
+    g_unix_signal_add(SIGUSR2, ksmtuned_log_stats, k);
+    ksmtuned_raise_limits();
+    if (!ksmtuned_listen(k)) {
+        return EXIT_FAILURE;
+    }
+    ksmtuned_stats_touch(k->stats);
+    ksmtuned_notify("READY=1");
+    g_main_loop_run(k->loop);
+    ksmtuned_notify("STOPPING=1");
+    ksmtuned_log(KSMTUNED_LOG_INFO, "stopping");
+    return EXIT_SUCCESS;
+}
+
+/* In the reverse order; each takes NULL. */
+static void ksmtuned_unwind(Ksmtuned *k)
+{
+    ksmtuned_server_free(k->server);
+    k->server = NULL;
+    if (k->tuner) {
+        ksmtuned_tuner_set_stats(k->tuner, NULL);
+        ksmtuned_tuner_stop(k->tuner);
+    }
+    ksmtuned_stats_free(k->stats);
+    ksmtuned_tuner_free(k->tuner);
+    ksmtuned_domain_free(k->domain);
+    ksmtuned_ksmd_free(k->ksmd);
+    ksmtuned_runtime_close(k->runtime);
+    g_clear_pointer(&k->loop, g_main_loop_unref);
+    options_clear(&k->options);
+}
+
+static int ksmtuned_run(Ksmtuned *k)
+{
+    Options *options = &k->options;
+    g_autoptr(GError) error = NULL;
+
+    k->runtime = ksmtuned_runtime_open(options->runtime_dir, &error);
+    if (!k->runtime) {
+        ksmtuned_log(KSMTUNED_LOG_ERROR, "%s", error->message);
+        return EXIT_FAILURE;
+    }
+    k->ksmd = ksmtuned_ksmd_new(options->sysfs_root, options->proc_root,
+                                k->runtime->state_path);
+    if (!ksmtuned_recover(k)) {
+        return EXIT_FAILURE;
+    }
+    return options->restore ? EXIT_SUCCESS : ksmtuned_serve(k);
+}
+
+int main(int argc, char **argv)
+{
+    Ksmtuned k = { 0 };
+    int status;
+
+    if (!options_parse(&k.options, &argc, &argv)) {
+        status = EXIT_USAGE;
+    } else if (k.options.version) {
+        printf("ksmtuned %s\n", KSMTUNED_VERSION);
+        status = EXIT_SUCCESS;
+    } else {
+        ksmtuned_log_set_debug(k.options.debug);
+        status = ksmtuned_run(&k);
+    }
+    ksmtuned_unwind(&k);
+    return status;
+}

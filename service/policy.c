@@ -1,0 +1,210 @@
+/*
+ * When ksmd is to run hard
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ *
+ * Theory of operation
+ *
+ * Each time ksmd is woken it walks over everything that is marked, to find a
+ * few new pages: 410 us a page for 256 new twins beside 1 GiB of merged
+ * memory, against 17 us when all of it was new (measured on Linux 6.18).  So
+ * it is woken when
+ *  - enough pages wait, compared with what it must walk ("urgent"), or
+ *  - the oldest of a few has waited so long that the walk costs less than
+ *    1/200 of a core, or
+ *  - an engine has left, whose pages ksmd still remembers.
+ *
+ * What waits at that moment is served: ksmd runs until every page was visited
+ * twice.  Ending earlier, when the count of merged pages stops growing, would
+ * be wrong: a scan may begin behind the new pages, and the next one that
+ * visits them only stores checksums.  What comes meanwhile waits for another
+ * decision, so that an engine that marks all the time can't keep ksmd running
+ * by that alone.
+ *
+ * A demand that brought nearly nothing (pages were written again, or their
+ * digests were forged) makes later ones wait, however large they are.
+ */
+#include <glib.h>
+
+#include "policy.h"
+
+#define NS_PER_MS       1000000
+
+int64_t ksmtuned_policy_wait_ms(const KsmtunedPolicyState *state)
+{
+    uint64_t scans_ms = state->scan_cost_ns / NS_PER_MS *
+                        KSMTUNED_POLICY_DEMAND_SCANS;
+    uint64_t cost_ms;
+
+    /* It is stopped at a tick, so it runs up to one longer than needed. */
+    cost_ms = MIN(scans_ms, KSMTUNED_POLICY_WAIT_MAX_MS) +
+              KSMTUNED_POLICY_TICK_MS;
+    return CLAMP(cost_ms * KSMTUNED_POLICY_COST_FACTOR,
+                 KSMTUNED_POLICY_WAIT_MIN_MS, KSMTUNED_POLICY_WAIT_MAX_MS);
+}
+
+static bool policy_is_many(const KsmtunedReadings *r)
+{
+    uint64_t walked_pages = MAX(r->merged_pages, r->marked_pages);
+
+    return r->waiting_pages >= MAX(KSMTUNED_POLICY_URGENT_PAGES,
+                                   walked_pages / KSMTUNED_POLICY_URGENT_PART);
+}
+
+/* Note ksmd's progress since the last decision. */
+static void policy_follow(KsmtunedPolicyState *state,
+                          const KsmtunedReadings *r)
+{
+    if (r->full_scans != state->scans_seen) {
+        state->scan_cost_ns = (r->ksmd_cpu_ns - state->cpu_seen_ns) /
+                              (r->full_scans - state->scans_seen);
+        state->scans_seen = r->full_scans;
+        state->cpu_seen_ns = r->ksmd_cpu_ns;
+        state->progress_ms = r->now_ms;
+    }
+    if (r->progress != state->progress_seen) {
+        state->progress_seen = r->progress;
+        state->progress_ms = r->now_ms;
+    }
+}
+
+static void policy_begin(KsmtunedPolicyState *state,
+                         const KsmtunedReadings *r, unsigned scans)
+{
+    if (!state->boosting) {
+        state->scans_seen = r->full_scans;
+        state->cpu_seen_ns = r->ksmd_cpu_ns;
+        state->progress_seen = r->progress;
+    }
+    state->progress_ms = r->now_ms;
+    state->boosting = true;
+    state->scans_end = r->full_scans + scans;
+    state->merged_begin_pages = r->merged_pages;
+}
+
+static void policy_judge(KsmtunedPolicyState *state,
+                         const KsmtunedReadings *r)
+{
+    uint64_t gained_pages = r->merged_pages > state->merged_begin_pages ?
+                            r->merged_pages - state->merged_begin_pages : 0;
+
+    if (gained_pages < r->serving_pages / 8) {
+        state->patient_until_ms = r->now_ms + ksmtuned_policy_wait_ms(state);
+    }
+}
+
+/* Why ksmd's present task is over; NULL if it isn't. */
+static const char *policy_end_reason(KsmtunedPolicyState *state,
+                                     const KsmtunedReadings *r)
+{
+    int64_t stall_ms = r->progress_known ? KSMTUNED_POLICY_STALL_MS :
+                                           KSMTUNED_POLICY_BLIND_STALL_MS;
+
+    if (!r->ksmd_runs) {
+        state->hold_until_ms = r->now_ms + KSMTUNED_POLICY_HOLD_MS;
+        return "someone else stopped it";
+    }
+    if (r->full_scans >= state->scans_end) {
+        return "all marked pages are scanned";
+    }
+    if (r->now_ms - state->progress_ms >= stall_ms) {
+        return "it has nothing to scan";
+    }
+    return NULL;
+}
+
+/* How many scans are needed now for a task not yet begun; 0 if none. */
+static unsigned policy_scans_needed(KsmtunedPolicyState *state,
+                                    const KsmtunedReadings *r,
+                                    const char **why)
+{
+    if (r->now_ms < state->hold_until_ms) {
+        return 0;
+    }
+    if (r->waiting_pages && r->now_ms >= state->patient_until_ms &&
+        policy_is_many(r)) {
+        *why = "many pages wait";
+        return KSMTUNED_POLICY_DEMAND_SCANS;
+    }
+    if (r->waiting_pages &&
+        r->now_ms - r->oldest_ms >= ksmtuned_policy_wait_ms(state)) {
+        *why = "pages have waited long";
+        return KSMTUNED_POLICY_DEMAND_SCANS;
+    }
+    if (r->departures != state->departures_seen) {
+        *why = "an engine has left";
+        return r->waiting_pages ? KSMTUNED_POLICY_DEMAND_SCANS :
+                                  KSMTUNED_POLICY_CLEANUP_SCANS;
+    }
+    return 0;
+}
+
+/* When to decide again while ksmd rests. */
+static int64_t policy_rest_ms(const KsmtunedPolicyState *state,
+                              const KsmtunedReadings *r)
+{
+    int64_t at_ms;
+
+    if (!r->waiting_pages && r->departures == state->departures_seen) {
+        return -1;
+    }
+    at_ms = r->now_ms;
+    if (r->waiting_pages) {
+        at_ms = r->oldest_ms + ksmtuned_policy_wait_ms(state);
+        if (policy_is_many(r)) {
+            at_ms = MIN(at_ms, state->patient_until_ms);
+        }
+    }
+    at_ms = MAX(at_ms, state->hold_until_ms);
+    return MAX(at_ms - r->now_ms, 1);
+}
+
+KsmtunedDecision ksmtuned_policy_decide(KsmtunedPolicyState *state,
+                                        const KsmtunedReadings *r)
+{
+    KsmtunedDecision decision = { .next_ms = -1 };
+    bool boosted = state->boosting;
+    unsigned scans;
+
+    if (!r->ksmd_usable) {
+        /* Nobody can serve the demand: it waits, without a timer. */
+        decision.end_service = state->boosting;
+        state->boosting = false;
+        state->departures_seen = r->departures;
+        return decision;
+    }
+
+    if (boosted) {
+        const char *end;
+
+        policy_follow(state, r);
+        end = policy_end_reason(state, r);
+        if (!end) {
+            if (r->departures != state->departures_seen) {
+                /* The same scans forget its pages, if there are enough. */
+                state->departures_seen = r->departures;
+                state->scans_end = MAX(state->scans_end, r->full_scans +
+                                       KSMTUNED_POLICY_CLEANUP_SCANS);
+            }
+            decision.boost = true;
+            decision.next_ms = KSMTUNED_POLICY_TICK_MS;
+            return decision;
+        }
+        policy_judge(state, r);
+        decision.end_service = true;
+        decision.why = end;
+    }
+
+    scans = policy_scans_needed(state, r, &decision.why);
+    if (scans) {
+        policy_begin(state, r, scans);
+        state->departures_seen = r->departures;
+        decision.boost = true;
+        decision.begin_service = true;
+        decision.next_ms = KSMTUNED_POLICY_TICK_MS;
+        return decision;
+    }
+    state->boosting = false;
+    decision.next_ms = policy_rest_ms(state, r);
+    return decision;
+}

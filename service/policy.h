@@ -1,0 +1,88 @@
+/*
+ * When ksmd is to run hard
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ *
+ * A pure function: it reads nothing but its arguments and changes nothing but
+ * the state that it is given.
+ */
+#ifndef KSMTUNED_POLICY_H
+#define KSMTUNED_POLICY_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+/* Between two looks at ksmd while it runs hard. */
+#define KSMTUNED_POLICY_TICK_MS         50
+/* ksmd is woken at once for so many pages, or 1/16 of what it must walk. */
+#define KSMTUNED_POLICY_URGENT_PAGES    256
+#define KSMTUNED_POLICY_URGENT_PART     16
+/*
+ * Fewer pages wait so long: at least 10 s, and 200 times what waking ksmd
+ * costs, so that it takes at most 1/200 of a core in the long run.
+ */
+#define KSMTUNED_POLICY_WAIT_MIN_MS     10000
+#define KSMTUNED_POLICY_WAIT_MAX_MS     600000
+#define KSMTUNED_POLICY_COST_FACTOR     200
+/*
+ * The first visit to a page stores its checksum, the second merges it.  ksmd
+ * goes on where it last stopped, so full_scans must advance by 3 to be sure of
+ * two visits to every page.
+ */
+#define KSMTUNED_POLICY_DEMAND_SCANS    3
+/* After an engine has left, ksmd forgets its pages. */
+#define KSMTUNED_POLICY_CLEANUP_SCANS   2
+/* ksmd has nothing to do when it makes no progress for so long, */
+#define KSMTUNED_POLICY_STALL_MS        3000
+/* or for so long where only full scans show progress. */
+#define KSMTUNED_POLICY_BLIND_STALL_MS  600000
+/* Someone else stopped ksmd: respect it for so long. */
+#define KSMTUNED_POLICY_HOLD_MS         60000
+
+typedef struct KsmtunedReadings {
+    int64_t now_ms;             /* monotonic */
+    bool ksmd_usable;           /* KSM is there and may be set */
+    bool ksmd_runs;             /* its "run" is 1 */
+    bool progress_known;        /* @progress is of use */
+    uint64_t progress;          /* changes while ksmd works; any unit */
+    uint64_t full_scans;
+    uint64_t merged_pages;      /* pages_sharing + ksm_zero_pages */
+    uint64_t ksmd_cpu_ns;
+    uint64_t waiting_pages;     /* marked, neither served nor being served */
+    uint64_t serving_pages;
+    uint64_t marked_pages;      /* by all engines, merged or not */
+    int64_t oldest_ms;          /* when the oldest waiting pages came */
+    uint64_t departures;        /* engines with marked pages that left, ever */
+} KsmtunedReadings;
+
+/* Carried from one decision to the next; all zero at first. */
+typedef struct KsmtunedPolicyState {
+    bool boosting;
+    uint64_t scans_end;         /* done when full_scans gets here */
+    uint64_t scans_seen;
+    uint64_t cpu_seen_ns;       /* ksmd_cpu_ns when it got to scans_seen */
+    uint64_t progress_seen;
+    int64_t progress_ms;        /* when ksmd last made progress */
+    uint64_t merged_begin_pages;
+    uint64_t scan_cost_ns;      /* ksmd's CPU time for its last full scan */
+    uint64_t departures_seen;
+    int64_t patient_until_ms;   /* until then no demand is urgent */
+    int64_t hold_until_ms;      /* until then ksmd isn't woken at all */
+} KsmtunedPolicyState;
+
+typedef struct KsmtunedDecision {
+    bool boost;                 /* ksmd is to run hard now */
+    bool end_service;           /* the pages being served are done; */
+    bool begin_service;         /* then: serve the pages that wait */
+    int64_t next_ms;            /* decide again after this, or -1: when
+                                   demand or departures change */
+    const char *why;            /* for the log; static, NULL: no change */
+} KsmtunedDecision;
+
+KsmtunedDecision ksmtuned_policy_decide(KsmtunedPolicyState *state,
+                                        const KsmtunedReadings *readings);
+
+/* How long a few pages wait for others. */
+int64_t ksmtuned_policy_wait_ms(const KsmtunedPolicyState *state);
+
+#endif

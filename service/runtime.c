@@ -1,0 +1,88 @@
+/*
+ * The runtime directory: one ksmtuned at a time
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "runtime.h"
+
+static bool runtime_fail(GError **error, const char *path, const char *what)
+{
+    int saved_errno = errno;
+
+    g_set_error(error, G_FILE_ERROR, g_file_error_from_errno(saved_errno),
+                "%s: can't %s: %s: run as root or give another --runtime-dir",
+                path, what, g_strerror(saved_errno));
+    return false;
+}
+
+static bool runtime_lock(int fd, const char *directory, GError **error)
+{
+    char text[32] = "";
+
+    if (flock(fd, LOCK_EX | LOCK_NB) < 0) {
+        if (errno != EWOULDBLOCK) {
+            return runtime_fail(error, directory, "lock it");
+        }
+        if (pread(fd, text, sizeof(text) - 1, 0) < 0) {
+            text[0] = '\0';
+        }
+        g_strstrip(text);
+        g_set_error(error, G_FILE_ERROR, G_FILE_ERROR_AGAIN,
+                    "%s: another ksmtuned (pid %s) uses it: stop that one or "
+                    "give another --runtime-dir", directory,
+                    text[0] ? text : "not yet known");
+        return false;
+    }
+    snprintf(text, sizeof(text), "%d\n", (int)getpid());
+    if (ftruncate(fd, 0) < 0 ||
+        pwrite(fd, text, strlen(text), 0) != (ssize_t)strlen(text)) {
+        return runtime_fail(error, directory, "write the lock file");
+    }
+    return true;
+}
+
+KsmtunedRuntime *ksmtuned_runtime_open(const char *path, GError **error)
+{
+    g_autofree char *lock_path = g_build_filename(path, "lock", NULL);
+    KsmtunedRuntime *runtime;
+    int fd;
+
+    if (mkdir(path, 0755) < 0 && errno != EEXIST) {
+        runtime_fail(error, path, "make the runtime directory");
+        return NULL;
+    }
+    fd = open(lock_path, O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0644);
+    if (fd < 0) {
+        runtime_fail(error, lock_path, "open the lock file");
+        return NULL;
+    }
+    if (!runtime_lock(fd, path, error)) {
+        close(fd);
+        return NULL;
+    }
+    runtime = g_new0(KsmtunedRuntime, 1);
+    runtime->lock_fd = fd;
+    runtime->state_path = g_build_filename(path, "ksmd-settings", NULL);
+    runtime->socket_path = g_build_filename(path, "engine.sock", NULL);
+    return runtime;
+}
+
+void ksmtuned_runtime_close(KsmtunedRuntime *runtime)
+{
+    if (!runtime) {
+        return;
+    }
+    close(runtime->lock_fd);
+    g_free(runtime->state_path);
+    g_free(runtime->socket_path);
+    g_free(runtime);
+}

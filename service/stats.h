@@ -1,0 +1,40 @@
+/*
+ * Figures of ksmtuned, as JSON
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ *
+ * They are written to a file at most once a second, and only after something
+ * changed: an idle ksmtuned has no timer.
+ */
+#ifndef KSMTUNED_STATS_H
+#define KSMTUNED_STATS_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+typedef struct KsmtunedStats KsmtunedStats;
+
+typedef struct KsmtunedFigures {
+    unsigned clients;
+    uint64_t index_entries;
+    uint64_t index_bytes;
+    uint64_t twins_told;        /* entries told to have a twin, ever */
+    uint64_t demand_waiting_pages;
+    uint64_t ksmd_wakeups;
+    bool ksmd_running;
+} KsmtunedFigures;
+
+typedef void KsmtunedStatsCollect(KsmtunedFigures *figures, void *opaque);
+
+/* @path may be NULL: no file.  @collect fills in all figures. */
+KsmtunedStats *ksmtuned_stats_new(const char *path,
+                                  KsmtunedStatsCollect *collect, void *opaque);
+/* Writes the last figures. */
+void ksmtuned_stats_free(KsmtunedStats *stats);
+
+/* Something changed. */
+void ksmtuned_stats_touch(KsmtunedStats *stats);
+/* The figures now as one line; the caller frees it. */
+char *ksmtuned_stats_json(KsmtunedStats *stats);
+
+#endif

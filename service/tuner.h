@@ -1,0 +1,38 @@
+/*
+ * Runs ksmd as the policy decides
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+#ifndef KSMTUNED_TUNER_H
+#define KSMTUNED_TUNER_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "demand.h"
+#include "ksmd.h"
+#include "stats.h"
+
+typedef struct KsmtunedTuner KsmtunedTuner;
+
+/* @usable: ksmd may be set.  @ksmd is not owned. */
+KsmtunedTuner *ksmtuned_tuner_new(KsmtunedKsmd *ksmd, bool usable);
+/* Restore ksmd's settings and leave ksmd alone from now on. */
+void ksmtuned_tuner_stop(KsmtunedTuner *tuner);
+/* Stops it, too. */
+void ksmtuned_tuner_free(KsmtunedTuner *tuner);
+
+/* Told when figures change; @stats may be NULL. */
+void ksmtuned_tuner_set_stats(KsmtunedTuner *tuner, KsmtunedStats *stats);
+
+void ksmtuned_tuner_join(KsmtunedTuner *tuner, KsmtunedDemander *demander);
+void ksmtuned_tuner_leave(KsmtunedTuner *tuner, KsmtunedDemander *demander);
+void ksmtuned_tuner_demand(KsmtunedTuner *tuner, KsmtunedDemander *demander,
+                           uint64_t marked, uint64_t total);
+
+/* Pages marked and not yet walked over often enough. */
+uint64_t ksmtuned_tuner_waiting_pages(const KsmtunedTuner *tuner);
+/* How often ksmd was woken. */
+uint64_t ksmtuned_tuner_wakeups(const KsmtunedTuner *tuner);
+
+#endif
