@@ -6,7 +6,8 @@ BUILD := build
 QEMU := $(BUILD)/qemu/qemu-system-x86_64
 KSMTUNED := $(BUILD)/service/ksmtuned
 
-.PHONY: all deps source qemu service run check check-all refresh-patches \
+.PHONY: all deps source qemu service guest run check check-all \
+        check-sanitize check-valgrind check-qemu torture refresh-patches \
         install clean distclean help
 
 all: qemu service
@@ -55,8 +56,46 @@ service: source
 	@$(MAKE) --no-print-directory $(BUILD)/service/build.ninja
 	ninja -C $(BUILD)/service
 
-run: qemu service
-	@scripts/run-demo
+# Kernel and initramfs of the guests of run and of the host tests.
+guest: deps
+	@scripts/guest-image
+
+run: qemu service guest
+	@python3 scripts/run-demo
+
+check: qemu service guest
+	tests/run-checks $(BUILD) series engine service qemu qemu-with-ksm host
+
+# The sanitized builds stand beside the others.
+check-sanitize: source
+	meson setup --reconfigure -Db_sanitize=address,undefined \
+	    -Db_lundef=false $(BUILD)/service-sanitize service
+	ninja -C $(BUILD)/service-sanitize
+	meson test -C $(BUILD)/service-sanitize -t 4
+	scripts/configure-qemu $(BUILD)/config $(CURDIR)/$(BUILD)/source \
+	    $(BUILD)/qemu-sanitize --enable-asan --enable-ubsan
+	ninja -C $(BUILD)/qemu-sanitize
+	meson test -C $(BUILD)/qemu-sanitize -t 8 qtest-x86_64/ksm-test \
+	    test-ksm-budget test-ksm-hasher test-ksm-tracker
+
+check-valgrind: service
+	meson test -C $(BUILD)/service --setup=valgrind
+	meson test -C $(BUILD)/service --setup=valgrindhost
+
+check-qemu: qemu
+	meson test -C $(BUILD)/qemu -t 4 --suite qtest
+	KSM_QEMU=$(CURDIR)/$(BUILD)/qemu/qemu-system-x86_64 \
+	QTEST_QEMU_BINARY=$(CURDIR)/tests/qemu-with-ksm \
+	    meson test -C $(BUILD)/qemu -t 4 --suite qtest
+
+check-all: check check-sanitize check-valgrind check-qemu
+
+torture: qemu service
+	python3 tests/host/test-torture.py --seconds=0
+
+install: qemu service
+	DESTDIR=$(DESTDIR) meson install -C $(BUILD)/qemu --no-rebuild
+	DESTDIR=$(DESTDIR) meson install -C $(BUILD)/service --no-rebuild
 
 refresh-patches: source
 	scripts/source-tree refresh $(BUILD)

@@ -11,9 +11,9 @@
  * queue, entries that follow each other in one TWINS frame, and are sent when
  * the main loop next finds the socket writable: after all input that was there.
  *
- * While more than OUTPUT_PAUSE bytes wait to be sent, nothing is read or
- * handled: an engine can't make us queue more by asking without listening.
- * Other engines still can, so there is a limit at which it is closed.
+ * While more than OUTPUT_PAUSE bytes wait to be sent, nothing is read: an
+ * engine can't make us queue more by asking without listening.  Other engines
+ * still can, so there is a limit at which it is closed.
  *
  * A refused connection has already left the domain; it stays only until its
  * REFUSE frame is sent, or until a timeout.
@@ -366,14 +366,13 @@ static void client_refuse_frame(KsmtunedClient *client,
     ksmtuned_client_refuse(client, reason);
 }
 
-/* Handle the whole frames in the buffer, until output piles up. */
+/* Handle the whole frames in the buffer. */
 static void client_process(KsmtunedClient *client)
 {
     size_t at = 0;
 
     while (client->state != CLIENT_REFUSED &&
-           client->in_used - at >= sizeof(KsmFrameHeader) &&
-           client_out_pending(client) <= OUTPUT_PAUSE) {
+           client->in_used - at >= sizeof(KsmFrameHeader)) {
         const uint8_t *payload = client->in + at + sizeof(KsmFrameHeader);
         KsmFrameHeader header;
         KsmWireError error;
@@ -485,8 +484,6 @@ static gboolean client_out(gint fd, GIOCondition condition, gpointer opaque)
         ksmtuned_client_close(client);
         return G_SOURCE_CONTINUE;
     }
-    /* Frames that were left when output piled up. */
-    client_process(client);
     client_update_sources(client);
     return G_SOURCE_CONTINUE;
 }

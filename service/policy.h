@@ -74,8 +74,8 @@ typedef struct KsmtunedDecision {
     bool boost;                 /* ksmd is to run hard now */
     bool end_service;           /* the pages being served are done; */
     bool begin_service;         /* then: serve the pages that wait */
-    int64_t next_ms;            /* decide again after this, or -1: when
-                                   demand or departures change */
+    /* Decide again after this, or -1: when demand or departures change. */
+    int64_t next_ms;
     const char *why;            /* for the log; static, NULL: no change */
 } KsmtunedDecision;
 

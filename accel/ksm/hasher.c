@@ -15,7 +15,7 @@
 
 #define XXH_STATIC_LINKING_ONLY
 #include <xxhash.h>
-#if defined(__x86_64__) && __has_include(<xxh_x86dispatch.h>)
+#if defined(__x86_64__) && __has_include("xxh_x86dispatch.h")
 /* Renames XXH3_* to variants that choose by the CPU at run time. */
 #include <xxh_x86dispatch.h>
 #endif
@@ -25,7 +25,7 @@
 QEMU_BUILD_BUG_ON(KSM_SECRET_SIZE != XXH3_SECRET_DEFAULT_SIZE);
 
 /* Where this thread goes on after a SIGBUS; NULL while it reads nothing. */
-static __thread sigjmp_buf *volatile sigbus_return;
+static __thread sigjmp_buf *sigbus_return;
 static struct sigaction sigbus_old;
 static unsigned sigbus_users;       /* BQL */
 
@@ -49,7 +49,8 @@ void ksm_hasher_install_sigbus(void)
 {
     struct sigaction action = {
         .sa_sigaction = sigbus_handler,
-        .sa_flags = SA_SIGINFO,
+        /* Jumping out of the handler must not leave the signal blocked. */
+        .sa_flags = SA_SIGINFO | SA_NODEFER,
     };
 
     if (sigbus_users++ == 0) {

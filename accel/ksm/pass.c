@@ -151,11 +151,19 @@ static bool note_hash(KsmEngine *e, KsmBlock *block, size_t p,
 
     switch (result) {
     case KSM_HASH_ZERO:
-        if ((old & (KSM_PAGE_ZERO | KSM_PAGE_ZEROPAGE)) != KSM_PAGE_ZERO) {
-            (*changed)++;
-        }
         withdraw(e, block, p);
-        ksm_block_set_page(block, p, mark | KSM_PAGE_ZERO);
+        if (old & KSM_PAGE_ZERO) {
+            ksm_block_set_page(block, p, mark | KSM_PAGE_ZERO);
+            return false;
+        }
+        /*
+         * A huge page comes zeroed, and fills up: a page is taken for a zero
+         * page when it reads so twice.  The digest 0 remembers the first time.
+         */
+        (*changed)++;
+        same = (old & KSM_PAGE_HASHED) && !(old & KSM_PAGE_DIGEST);
+        ksm_block_set_page(block, p, mark | (same || stable ? KSM_PAGE_ZERO
+                                                            : KSM_PAGE_HASHED));
         return false;
     case KSM_HASH_POISONED:
         block->figures.poisoned++;
@@ -204,6 +212,7 @@ static void resubmit(KsmEngine *e, KsmBlock *block, size_t r)
     }
     if (n) {
         block->backend->submit(&e->twins, block, candidates, n);
+        block->figures.pages_submitted += n;
         e->pass_submitted += n;
     }
     block->regions[r].resubmit = false;

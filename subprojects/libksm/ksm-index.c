@@ -52,8 +52,11 @@
 #define KSM_SHRINK_DEN          10
 
 #define KSM_HOMES_MIN           64u
+/* A test makes the slack small, to see it used up. */
+#ifndef KSM_SLACK_MAX
 #define KSM_SLACK_MIN           32u
 #define KSM_SLACK_MAX           256u
+#endif
 
 #define KSM_MIX_ROUNDS          4
 #define KSM_MIX_HALF_BITS       (KSM_INDEX_DIGEST_BITS / 2)

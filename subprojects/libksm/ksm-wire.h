@@ -72,7 +72,7 @@ typedef struct KsmFrameWelcome {
 } KsmFrameWelcome;
 
 /* In KsmFrameEntry.flags of a TWINS frame; PUBLISH and WITHDRAW have 0. */
-#define KSM_ENTRY_TWIN          1u  /* the page has a twin; else its last left */
+#define KSM_ENTRY_TWIN          1u  /* it has a twin; else its last left */
 
 /*
  * One page with its digest.  PUBLISH adds it, WITHDRAW names exactly what was

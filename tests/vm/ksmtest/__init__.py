@@ -1,0 +1,12 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What the demonstration and the host tests share.
+
+qmp        the QEMU monitor
+vm         one QEMU process with a Linux guest in it
+initramfs  builds the guest's initial RAM disk
+ksmhost    the host's KSM settings: lock, save, put back
+sample     what memory and CPU time the processes take
+ksmtuned   a ksmtuned for one test alone
+merging    guests that are merged, by the engine or by ksmd, and measured
+terminal   progress line, tables, and a copy of all that was printed
+"""

@@ -1,0 +1,174 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What memory and CPU time processes take, from /proc.
+
+Guest memory is measured as PSS (proportional set size) over the RAMBlocks'
+address ranges: a page that n mappings share counts 1/n in each, and the
+shared zero page counts nothing.  Neither RSS, which counts a shared page in
+full everywhere, nor KSM's counters, which miss what splitting a huge page
+gives back, would do.  QEMU's own memory stays out of it.
+"""
+
+import os
+import re
+import time
+from pathlib import Path
+
+SMAPS = re.compile(
+    rb"^([0-9a-f]+)-([0-9a-f]+) [r-][w-]|^Pss: +(\d+)|^AnonHugePages: +(\d+)",
+    re.M)
+
+
+def ram_ranges(vm):
+    """Address ranges of a VM's RAMBlocks: [(begin, end)]."""
+    ranges = []
+    for line in vm.execute("human-monitor-command",
+                           {"command-line": "info ramblock"}).splitlines():
+        # name, page size, offset, used, total, host address, R/W
+        row = re.search(r"(0x\w+) +(0x\w+) +(0x\w+) +r[ow]", line)
+        if row:
+            # What it may grow to is mapped from the start.
+            total, address = int(row[2], 16), int(row[3], 16)
+            ranges.append((address, address + total))
+    return sorted(ranges)
+
+
+def memory(pid, ranges):
+    """Bytes that a process has in the ranges: (PSS, huge pages)."""
+    pss = huge = 0
+    inside = False
+    for match in SMAPS.finditer(Path(f"/proc/{pid}/smaps").read_bytes()):
+        if match[1]:
+            begin, end = int(match[1], 16), int(match[2], 16)
+            inside = any(b <= begin and end <= e for b, e in ranges)
+        elif inside and match[3]:
+            pss += int(match[3])
+        elif inside:
+            huge += int(match[4])
+    return pss * 1024, huge * 1024
+
+
+def process_pss(pid):
+    """PSS of all of a process, in bytes."""
+    text = Path(f"/proc/{pid}/smaps_rollup").read_text()
+    return int(re.search(r"^Pss: +(\d+)", text, re.M)[1]) * 1024
+
+
+def memory_available():
+    """MemAvailable of the host, in bytes."""
+    text = Path("/proc/meminfo").read_text()
+    return int(re.search(r"^MemAvailable: +(\d+)", text, re.M)[1]) * 1024
+
+
+def cpu_seconds(pid):
+    """CPU time of a process' living threads; None if it can't be read."""
+    total = 0
+    try:
+        for task in os.scandir(f"/proc/{pid}/task"):
+            total += int(Path(task.path, "schedstat").read_text().split()[0])
+    except OSError:
+        return None
+    return total / 1e9
+
+
+def ksmd_pid():
+    """Process ID of ksmd, or None: kernel thread, so child of kthreadd."""
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            fields = path.read_text().split()
+        except OSError:
+            continue
+        if fields[1] == "(ksmd)" and fields[3] == "2":
+            return int(path.parent.name)
+    return None
+
+
+class Savings:
+    """Memory that a set of VMs has saved since begin()."""
+
+    def __init__(self, vms):
+        self._ranges = {vm: ram_ranges(vm) for vm in vms}
+        self.before, self.huge_before = self.used()
+        self._process_before = self._process()
+
+    def used(self):
+        """Bytes of guest memory now: (PSS, huge pages)."""
+        figures = [memory(vm.pid, ranges)
+                   for vm, ranges in self._ranges.items()]
+        return sum(f[0] for f in figures), sum(f[1] for f in figures)
+
+    def saved(self):
+        """Bytes of guest memory saved since this object was made."""
+        return self.before - self.used()[0]
+
+    def process_saved(self):
+        """The same of all of QEMU's memory: less what merging itself takes."""
+        return self._process_before - self._process()
+
+    def _process(self):
+        return sum(process_pss(vm.pid) for vm in self._ranges)
+
+
+class Series:
+    """Readings over time: each is a time, bytes saved and CPU seconds."""
+
+    def __init__(self):
+        self.readings = []
+
+    def add(self, saved, cpu):
+        """CPU is a dictionary of seconds by name, all counted from 0."""
+        self.readings.append((time.monotonic(), saved, dict(cpu)))
+
+    @property
+    def seconds(self):
+        """From the first reading to the last."""
+        if not self.readings:
+            return 0
+        return self.readings[-1][0] - self.readings[0][0]
+
+    def flat_for(self, tolerance):
+        """Seconds for which savings stayed within TOLERANCE, a part of them."""
+        if not self.readings:
+            return 0
+        end, final, _ = self.readings[-1]
+        slack = max(abs(final) * tolerance, 64 * 1024)
+        since = end
+        for moment, saved, _ in reversed(self.readings):
+            if abs(saved - final) > slack:
+                break
+            since = moment
+        return end - since
+
+    def curve(self, step):
+        """The readings between which savings moved by STEP, a part of them.
+
+        Time is counted from the first.
+        """
+        start, last, _ = self.readings[0]
+        slack = abs(self.readings[-1][1]) * step
+        points = []
+        for moment, saved, cpu in self.readings:
+            if not points or abs(saved - last) > slack:
+                points.append((moment - start, saved, cpu))
+                last = saved
+        return points
+
+    def reached(self, target):
+        """When the savings came to a target: (seconds, CPU by name), or None.
+
+        Between the two readings around it the way is taken as straight.
+        """
+        start = self.readings[0][0]
+        previous = None
+        for moment, saved, cpu in self.readings:
+            if saved >= target:
+                if previous is None:
+                    return moment - start, cpu
+                part = (target - previous[1]) / (saved - previous[1])
+                between = {name: previous[2][name]
+                           + part * (cpu[name] - previous[2][name])
+                           for name in cpu if cpu[name] is not None
+                           and previous[2].get(name) is not None}
+                return (previous[0] + part * (moment - previous[0]) - start,
+                        {name: between.get(name) for name in cpu})
+            previous = (moment, saved, cpu)
+        return None
