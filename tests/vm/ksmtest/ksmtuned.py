@@ -20,13 +20,14 @@ class Ksmtuned:
     It changes the host's KSM settings: hold a ksmhost.KSMHost around it.
     """
 
-    def __init__(self, binary, directory, log):
+    def __init__(self, binary, directory, log, extra=()):
         self.socket = Path(directory) / "engine.sock"
         self._stats = Path(directory) / "stats.json"
         self._log = log
         self._arguments = [
             str(binary), f"--socket={self.socket}",
-            f"--runtime-dir={directory}", f"--stats-file={self._stats}"]
+            f"--runtime-dir={directory}", f"--stats-file={self._stats}",
+            *extra]
         self._process = None
 
     @property
