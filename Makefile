@@ -49,7 +49,7 @@ qemu: source
 
 $(BUILD)/service/build.ninja: $(BUILD)/config
 	@. $(BUILD)/config && CC="$$CC" meson setup --prefix="$$PREFIX" \
-	    $(BUILD)/service service > $(BUILD)/configure-service.log 2>&1 || \
+	    $$([ ! -f $@ ] || echo --reconfigure) $(BUILD)/service service > $(BUILD)/configure-service.log 2>&1 || \
 	    { tail -n 40 $(BUILD)/configure-service.log; exit 1; }
 
 service: source
@@ -68,7 +68,8 @@ check: qemu service guest
 
 # The sanitized builds stand beside the others.
 check-sanitize: source
-	meson setup --reconfigure -Db_sanitize=address,undefined \
+	rm -rf $(BUILD)/service-sanitize
+	meson setup -Db_sanitize=address,undefined \
 	    -Db_lundef=false $(BUILD)/service-sanitize service
 	ninja -C $(BUILD)/service-sanitize
 	meson test -C $(BUILD)/service-sanitize -t 4
@@ -93,9 +94,13 @@ check-all: check check-sanitize check-valgrind check-qemu
 torture: qemu service
 	python3 tests/host/test-torture.py --seconds=0
 
-install: qemu service
-	DESTDIR=$(DESTDIR) meson install -C $(BUILD)/qemu --no-rebuild
-	DESTDIR=$(DESTDIR) meson install -C $(BUILD)/service --no-rebuild
+# PREFIX= here is --prefix= of configure, given late.
+install: deps $(BUILD)/config
+	@[ -z "$(PREFIX)" ] || grep -qx "PREFIX='$(PREFIX)'" $(BUILD)/config || \
+	    sed -i "s|^PREFIX=.*|PREFIX='$(PREFIX)'|" $(BUILD)/config
+	@$(MAKE) --no-print-directory qemu service
+	DESTDIR=$(DESTDIR) meson install -C $(BUILD)/qemu --no-rebuild --quiet
+	DESTDIR=$(DESTDIR) meson install -C $(BUILD)/service --no-rebuild --quiet
 
 refresh-patches: source
 	scripts/source-tree refresh $(BUILD)

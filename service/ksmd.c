@@ -37,6 +37,7 @@ typedef struct KsmdSetting {
 static const KsmdSetting ksmd_settings[] = {
     { "advisor_mode", "none", true },
     { "smart_scan", "0", true },
+    { "use_zero_pages", "1", true },
     { "pages_to_scan", "4096", false },
     { "sleep_millisecs", "0", false },
     { "run", "1", false },

@@ -115,6 +115,21 @@ bool ksm_block_merge_enabled(void *host)
     return machine_mem_merge(current_machine);
 }
 
+static bool is_read_only(const RAMBlock *rb)
+{
+    return rb->mr->readonly || rb->mr->rom_device ||
+           (rb->flags & (RAM_READONLY | RAM_READONLY_FD));
+}
+
+bool ksm_block_is_read_only(const KsmBlock *block)
+{
+    RAMBlock *rb;
+
+    RCU_READ_LOCK_GUARD();
+    rb = find_ram_block(block->host);
+    return !rb || is_read_only(rb);
+}
+
 bool ksm_block_is_eligible(KsmBlock *block, bool merge)
 {
     const size_t page_size = qemu_real_host_page_size();
@@ -128,8 +143,7 @@ bool ksm_block_is_eligible(KsmBlock *block, bool merge)
         block->reason = KSM_INELIGIBLE_MERGE_OFF;
     } else if (qemu_ram_pagesize(rb) > page_size) {
         block->reason = KSM_INELIGIBLE_HUGETLB;
-    } else if (rb->mr->readonly || rb->mr->rom_device ||
-               (rb->flags & (RAM_READONLY | RAM_READONLY_FD))) {
+    } else if (is_read_only(rb)) {
         block->reason = KSM_INELIGIBLE_READ_ONLY;
     } else if (current_machine->cgs || (rb->flags & RAM_GUEST_MEMFD)) {
         block->reason = KSM_INELIGIBLE_CONFIDENTIAL;

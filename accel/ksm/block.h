@@ -85,6 +85,8 @@ void ksm_block_resize(KsmBlock *block, uint64_t size);
  * Returns false and sets block->reason; backends add their own reasons.
  */
 bool ksm_block_is_eligible(KsmBlock *block, bool merge);
+/* It is a ROM: RAMBlocks become one after they are added.  Any thread. */
+bool ksm_block_is_read_only(const KsmBlock *block);
 /* What mem-merge= and merge= say of the block now.  BQL. */
 bool ksm_block_merge_enabled(void *host);
 /* A sentence for a person, with the way out. */

@@ -161,6 +161,12 @@ static void rendezvous_connected(void *opaque,
         }
     }
     ksm_twins_use_own(&e->twins, false);
+    /* A new ksmtuned knows of no marks: all are news to it. */
+    QTAILQ_FOREACH(block, &e->blocks, next) {
+        for (size_t r = 0; r < block->n_regions; r++) {
+            e->marks.marked += block->regions[r].marked;
+        }
+    }
     e->next_pass_ns = 0;
 }
 
@@ -266,7 +272,7 @@ static void start_block(KsmEngine *e, KsmBlock *block, bool merge)
     trace_ksm_engine_start_block(block->host, block->size);
 }
 
-static void stop_block(KsmEngine *e, KsmBlock *block)
+void ksm_engine_stop_block(KsmEngine *e, KsmBlock *block)
 {
     if (block->eligible) {
         ksm_pass_skip(e, block);
@@ -295,7 +301,7 @@ static void ram_removed(RAMBlockNotifier *n, void *host, size_t size,
     QEMU_LOCK_GUARD(&e->lock);
     block = find_block(e, host);
     if (block) {
-        stop_block(e, block);
+        ksm_engine_stop_block(e, block);
         ksm_pass_skip(e, block);
         QTAILQ_REMOVE(&e->blocks, block, next);
         ksm_block_free(block);
@@ -332,7 +338,7 @@ void ksm_engine_set_merge(KsmEngine *e, void *host, bool merge)
     if (!block || block->eligible == merge) {
         return;
     }
-    stop_block(e, block);
+    ksm_engine_stop_block(e, block);
     start_block(e, block, merge);
 }
 

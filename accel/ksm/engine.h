@@ -73,6 +73,7 @@ typedef struct KsmEngine {
     bool memory_low;                /* and waits for memory, as withdrawal */
     unsigned yields;                /* others that need userfaultfd */
     int64_t last_event_ns;
+    uint64_t demanded;              /* marked pages that ksmtuned knows of */
 
     uint64_t full_scans;
     uint64_t cow_breaks;
@@ -99,6 +100,9 @@ void ksm_engine_resume(KsmEngine *engine);
 void ksm_engine_set_merge(KsmEngine *engine, void *host, bool merge);
 /* Memory is being received or pinned, or lent to another userfaultfd. */
 bool ksm_engine_is_paused(const KsmEngine *engine);
+
+/* Work on @block no more; its reason says why.  Engine's lock. */
+void ksm_engine_stop_block(KsmEngine *engine, KsmBlock *block);
 
 /* pass.c: do a unit of work; false: none is due now.  Engine's lock. */
 bool ksm_pass_step(KsmEngine *engine, int64_t now_ns);

@@ -254,7 +254,7 @@ static void ksm_instance_init(Object *obj)
         .max_cpu_percent = 10,
         .sleep_millisecs = 500,
         .stable_passes = 1,
-        .huge_split_threshold = 64,
+        .huge_split_threshold = 32,
     };
 }
 

@@ -30,24 +30,29 @@ void ksm_marks_init(KsmMarks *marks)
     marks->min_density = 1;
 }
 
-bool ksm_marks_next_run(const KsmPage *pages, size_t from, size_t last,
-                        bool coalesce, size_t *run_first, size_t *run_last)
+static bool is_wanted(KsmPage page, KsmMarkRule rule)
 {
-    while (from < last && !ksm_page_is_candidate(pages[from])) {
+    return rule.zeros ? ksm_page_is_candidate(page) : page & KSM_PAGE_TWIN;
+}
+
+bool ksm_marks_next_run(const KsmPage *pages, size_t from, size_t last,
+                        KsmMarkRule rule, size_t *run_first, size_t *run_last)
+{
+    while (from < last && !is_wanted(pages[from], rule)) {
         from++;
     }
     if (from == last) {
         return false;
     }
     *run_first = from;
-    if (coalesce) {
-        while (!ksm_page_is_candidate(pages[last - 1])) {
+    if (rule.coalesce) {
+        while (!is_wanted(pages[last - 1], rule)) {
             last--;
         }
         *run_last = last;
         return true;
     }
-    while (from < last && ksm_page_is_candidate(pages[from])) {
+    while (from < last && is_wanted(pages[from], rule)) {
         from++;
     }
     *run_last = from;
@@ -118,7 +123,7 @@ bool ksm_marks_withdraw(KsmMarks *marks, KsmBlock *block, size_t r)
     KsmRegion *region = &block->regions[r];
     size_t first, last;
 
-    if (!region->marked) {
+    if (!region->marked && !region->blanket) {
         return true;
     }
     ksm_region_pages(block, r, &first, &last);
@@ -128,15 +133,19 @@ bool ksm_marks_withdraw(KsmMarks *marks, KsmBlock *block, size_t r)
     set_marked(marks, block, first, last, false);
     marks->vmas -= MIN(marks->vmas, region->runs * VMAS_PER_RUN);
     region->runs = 0;
+    region->blanket = false;
+    /* Should passes run again, what has a twin is marked again. */
+    region->marks_due = true;
     return true;
 }
 
-static unsigned count_runs(const KsmBlock *block, size_t first, size_t last)
+static unsigned count_runs(const KsmBlock *block, size_t first, size_t last,
+                           KsmMarkRule rule)
 {
     size_t run_first, run_last = first;
     unsigned n = 0;
 
-    while (ksm_marks_next_run(block->pages, run_last, last, false,
+    while (ksm_marks_next_run(block->pages, run_last, last, rule,
                               &run_first, &run_last)) {
         n++;
     }
@@ -175,8 +184,14 @@ bool ksm_marks_update(KsmMarks *marks, KsmBlock *block, size_t r)
 {
     KsmRegion *region = &block->regions[r];
     size_t first, last, run_first, run_last;
+    /*
+     * The first merge in a huge page splits it, and the kernel (6.12) maps the
+     * zero pages that it finds then to its shared one.  So zero pages of a
+     * huge page are marked only to have it split, and one is enough for that.
+     */
+    KsmMarkRule rule = { .zeros = !region->huge || !region->twins };
+    bool split_only = region->huge && !region->twins;
     unsigned exact;
-    bool coalesce;
 
     if (!block->backend->merge) {
         region->marks_due = false;
@@ -186,10 +201,10 @@ bool ksm_marks_update(KsmMarks *marks, KsmBlock *block, size_t r)
         return true;
     }
     ksm_region_pages(block, r, &first, &last);
-    exact = count_runs(block, first, last);
+    exact = split_only ? 1 : count_runs(block, first, last, rule);
     marks->vmas -= MIN(marks->vmas, region->runs * VMAS_PER_RUN);
-    coalesce = marks->vmas + exact * VMAS_PER_RUN > marks->vma_budget;
-    if (coalesce) {
+    rule.coalesce = marks->vmas + exact * VMAS_PER_RUN > marks->vma_budget;
+    if (rule.coalesce) {
         marks->limited = true;
         if (marks->vmas + VMAS_PER_RUN > marks->vma_budget) {
             marks->vmas += region->runs * VMAS_PER_RUN;
@@ -198,10 +213,13 @@ bool ksm_marks_update(KsmMarks *marks, KsmBlock *block, size_t r)
     }
 
     run_last = first;
-    while (ksm_marks_next_run(block->pages, run_last, last, coalesce,
+    while (ksm_marks_next_run(block->pages, run_last, last, rule,
                               &run_first, &run_last)) {
         bool due = false;
 
+        if (split_only) {
+            run_last = run_first + 1;
+        }
         for (size_t p = run_first; p < run_last && !due; p++) {
             due = !(block->pages[p] & KSM_PAGE_MARKED);
         }
@@ -212,17 +230,17 @@ bool ksm_marks_update(KsmMarks *marks, KsmBlock *block, size_t r)
             }
             set_marked(marks, block, run_first, run_last, true);
         }
-        if (coalesce) {
+        if (rule.coalesce || split_only) {
             break;
         }
     }
-    region->runs = coalesce ? 1 : exact;
+    region->runs = rule.coalesce ? 1 : exact;
     marks->vmas += region->runs * VMAS_PER_RUN;
     if (region->quiet < KSM_MARKS_QUIET_PASSES) {
         /* Stale marks may become good ones again: ask once more later. */
         return true;
     }
-    if (!coalesce && !withdraw_stale(marks, block, first, last)) {
+    if (!rule.coalesce && !withdraw_stale(marks, block, first, last)) {
         return false;
     }
     region->marks_due = false;

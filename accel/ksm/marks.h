@@ -42,15 +42,21 @@ void ksm_marks_begin(KsmMarks *marks, KsmBlockList *blocks);
  */
 bool ksm_marks_update(KsmMarks *marks, KsmBlock *block, size_t r);
 
-/* Take all marks of region @r away. */
+/* Take all marks of region @r away, whoever made them. */
 bool ksm_marks_withdraw(KsmMarks *marks, KsmBlock *block, size_t r);
+
+/* What is marked of a region. */
+typedef struct KsmMarkRule {
+    bool zeros;             /* zero pages too, not only twins */
+    bool coalesce;          /* all from the first such page to the last */
+} KsmMarkRule;
 
 /*
  * The first run at or after page @from of [.., @last) of pages that should be
- * marked: candidates and nothing else, or with @coalesce all from the first
- * candidate to the last.  Returns false if there is none.
+ * marked.  Returns false if there is none.
  */
 bool ksm_marks_next_run(const KsmPage *pages, size_t from, size_t last,
-                        bool coalesce, size_t *run_first, size_t *run_last);
+                        KsmMarkRule rule, size_t *run_first,
+                        size_t *run_last);
 
 #endif

@@ -302,7 +302,9 @@ static void read_region(KsmEngine *e, KsmBlock *block, size_t r)
     } else if (changed > BUSY_PAGES || n_candidates) {
         region->interval = MAX(region->interval / 2, 1);
     }
-    region->due = region->armed ? REHASH_INTERVAL : region->interval;
+    if (!region->armed) {
+        region->due = region->interval;
+    }
     e->unread |= changed > BUSY_PAGES;
     trace_ksm_pass_read(ksm_block_page_host(block, first), hashed, changed,
                         n_candidates);
@@ -340,6 +342,7 @@ static void read_phase(KsmEngine *e, KsmBlock *block, size_t r)
     }
     if (region->armed && !region->due) {
         rehash(e, block, r);
+        region->due = REHASH_INTERVAL;
     }
     if (region->armed ? region->pending : !region->due) {
         read_region(e, block, r);
@@ -381,9 +384,11 @@ static void arm(KsmEngine *e, KsmBlock *block, size_t r)
     if (ksm_tracker_arm(&e->tracker, host,
                         ksm_block_page_host(block, last) - host) == 0) {
         block->regions[r].armed = true;
-        block->regions[r].due = REHASH_INTERVAL;
-        /* It may have been written since it was read. */
-        rehash(e, block, r);
+        /*
+         * It may have been written since it was read, but has read the same
+         * twice: look again soon, not all regions at once.
+         */
+        block->regions[r].due = READ_INTERVAL_MAX / 2 + r % READ_INTERVAL_MAX;
     }
 }
 
@@ -446,6 +451,14 @@ static void mark_phase(KsmEngine *e, KsmBlock *block, size_t r)
 
 static void begin_pass(KsmEngine *e, int64_t now_ns)
 {
+    KsmBlock *block;
+
+    QTAILQ_FOREACH(block, &e->blocks, next) {
+        if (block->eligible && ksm_block_is_read_only(block)) {
+            ksm_engine_stop_block(e, block);
+            block->reason = KSM_INELIGIBLE_READ_ONLY;
+        }
+    }
     e->pass_started_ns = now_ns;
     e->pass_hashed = 0;
     e->pass_submitted = 0;
@@ -464,19 +477,28 @@ static void sleep_after_pass(KsmEngine *e, int64_t now_ns)
         ((int64_t)e->parameters.sleep_millisecs << e->backoff) * SCALE_MS;
 }
 
-static void end_pass(KsmEngine *e, int64_t now_ns)
+/* Tell ksmtuned what ksmd is needed for, if that changed. */
+static void demand(KsmEngine *e)
 {
     KsmFigures sum = { 0 };
     KsmBlock *block;
 
-    if (e->marks.marked) {
-        QTAILQ_FOREACH(block, &e->blocks, next) {
-            ksm_block_add_figures(block, &sum);
-        }
+    QTAILQ_FOREACH(block, &e->blocks, next) {
+        ksm_block_add_figures(block, &sum);
+    }
+    if (e->marks.marked || sum.pages_marked != e->demanded) {
         ksm_rendezvous_demand(&e->twins.rendezvous, e->marks.marked,
                               sum.pages_marked);
+        e->demanded = sum.pages_marked;
         e->marks.marked = 0;
     }
+}
+
+static void end_pass(KsmEngine *e, int64_t now_ns)
+{
+    KsmBlock *block;
+
+    demand(e);
     e->phase = KSM_PHASE_IDLE;
     e->full_scans++;
     e->last_pass_ns = now_ns - e->pass_started_ns;
@@ -505,6 +527,7 @@ static bool unmerge_step(KsmEngine *e)
     if (e->memory_low || !next_region(e, &block, &r)) {
         e->unmerging = e->memory_low;
         ksm_pass_abandon(e);
+        demand(e);
         return false;
     }
     if (block->backend->unmerge) {

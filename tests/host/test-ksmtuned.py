@@ -39,15 +39,16 @@ PATIENCE = 30.0
 
 KSM_FILES = {
     'run': '0', 'pages_to_scan': '100', 'sleep_millisecs': '20',
-    'smart_scan': '1', 'advisor_mode': '[none] scan-time',
+    'smart_scan': '1', 'use_zero_pages': '0', 'advisor_mode': '[none] scan-time',
     'full_scans': '7', 'pages_scanned': '0', 'pages_sharing': '0',
     'pages_shared': '0', 'ksm_zero_pages': '0', 'use_zero_pages': '0',
     'max_page_sharing': '256', 'merge_across_nodes': '1',
 }
 SETTINGS = ('run', 'pages_to_scan', 'sleep_millisecs', 'smart_scan',
+            'use_zero_pages',
             'advisor_mode')
 BOOST = {'run': '1', 'pages_to_scan': '4096', 'sleep_millisecs': '0',
-         'smart_scan': '0', 'advisor_mode': 'none'}
+         'smart_scan': '0', 'use_zero_pages': '1', 'advisor_mode': 'none'}
 
 
 class Failure(Exception):

@@ -231,6 +231,12 @@ static void test_marks(void)
         marked = figure(qts, "pc.ram", "pages-marked");
     }
     g_assert_cmpuint(marked, ==, 0);
+
+    /* And back, though nothing was written meanwhile. */
+    qtest_qmp_assert_success(qts, "{'execute': 'qom-set', 'arguments': {"
+        "'path': '/objects/ksm0', 'property': 'run', 'value': true}}");
+    wait_passes(qts, 3);
+    g_assert_cmpuint(figure(qts, "pc.ram", "pages-marked"), >=, 256);
     qtest_quit(qts);
 }
 
@@ -262,14 +268,14 @@ static void test_huge_pages_stay_whole(void)
     g_assert_cmpuint(figure(qts, "pc.ram", "pages-tracked"), ==, 0);
 
     /* Fewer twins than the threshold leave a huge page whole, too. */
-    for (int i = 0; i < 63; i++) {
+    for (int i = 0; i < 31; i++) {
         write_page(qts, BASE + i * 8 * PAGE, 1);
     }
-    wait_figure(qts, "pages-twins", 63);
+    wait_figure(qts, "pages-twins", 31);
     wait_passes(qts, 5);
     g_assert_cmpuint(huge_kib(qts), ==, before);
-    write_page(qts, BASE + 63 * 8 * PAGE, 1);
-    wait_figure(qts, "pages-twins", 64);
+    write_page(qts, BASE + 31 * 8 * PAGE, 1);
+    wait_figure(qts, "pages-twins", 32);
     wait_figure(qts, "pages-tracked", 512);
     qtest_quit(qts);
 }
@@ -326,7 +332,7 @@ static void test_eligibility(void)
 {
     g_autofree char *name = NULL;
     int fd = g_file_open_tmp("ksm-test-XXXXXX", &name, NULL);
-    g_autoptr(QDict) info = NULL, after = NULL;
+    g_autoptr(QDict) info = NULL, roms = NULL, after = NULL;
     QTestState *qts;
 
     g_assert_cmpint(ftruncate(fd, 2 * MiB), ==, 0);
@@ -343,6 +349,9 @@ static void test_eligibility(void)
     g_assert_cmpstr(ineligible(info, "shared"), ==, "shared");
     g_assert_cmpstr(ineligible(info, "memfd"), ==, "shared");
     g_assert_cmpstr(ineligible(info, "file"), ==, "file");
+    wait_passes(qts, 2);
+    roms = query(qts);
+    g_assert_cmpstr(ineligible(roms, "pc.bios"), ==, "read-only");
     g_assert_nonnull(strstr(qdict_get_str(find_block(info, "shared"),
                                           "message"), "share=off"));
 

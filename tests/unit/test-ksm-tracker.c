@@ -156,8 +156,7 @@ static void test_holes(Fixture *f, gconstpointer data)
     g_assert_cmpuint(resident(f), ==, 1);
 }
 
-/* One userfaultfd at a time: who is second is refused, and after a disarm
- * is not. */
+/* One userfaultfd at a time: the second is refused, until a disarm. */
 static void test_exclusive(Fixture *f, gconstpointer data)
 {
     const size_t size = PAGES * f->page_size;
