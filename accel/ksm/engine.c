@@ -214,6 +214,27 @@ static KsmBlock *find_block(KsmEngine *e, void *host)
     return NULL;
 }
 
+/* Disarm all of @block, a run of armed regions at a time. */
+static void disarm_block(KsmEngine *e, KsmBlock *block)
+{
+    for (size_t r = 0, end; r < block->n_regions; r = end + 1) {
+        size_t first, last, ignored;
+        uint8_t *host;
+
+        for (end = r; end < block->n_regions && block->regions[end].armed;
+             end++) {
+            block->regions[end].armed = false;
+        }
+        if (end > r) {
+            ksm_region_pages(block, r, &first, &ignored);
+            ksm_region_pages(block, end - 1, &ignored, &last);
+            host = ksm_block_page_host(block, first);
+            ksm_tracker_disarm(&e->tracker, host,
+                               ksm_block_page_host(block, last) - host);
+        }
+    }
+}
+
 static void withdraw_all(KsmEngine *e, KsmBlock *block)
 {
     for (size_t p = 0; p < block->n_pages; p++) {
@@ -276,6 +297,7 @@ void ksm_engine_stop_block(KsmEngine *e, KsmBlock *block)
 {
     if (block->eligible) {
         ksm_pass_skip(e, block);
+        disarm_block(e, block);
         withdraw_all(e, block);
         ksm_block_stop(block);
     }

@@ -105,6 +105,7 @@ static void collect(KsmEngine *e, KsmBlock *block, size_t r)
     KsmPageRange ranges[KSM_TRACKER_RANGES];
     size_t first, last, end = r;
     uint64_t start, stop;
+    int n;
 
     if (!block->regions[r].armed) {
         e->at_region++;
@@ -118,24 +119,20 @@ static void collect(KsmEngine *e, KsmBlock *block, size_t r)
     start = host + first * page_size;
     ksm_region_pages(block, end - 1, &first, &last);
     stop = host + last * page_size;
-    while (start < stop) {
-        int n = ksm_tracker_collect(&e->tracker, start, stop, ranges, &start);
+    n = ksm_tracker_collect(&e->tracker, start, stop, ranges, &start);
+    for (int i = 0; i < n; i++) {
+        size_t p = (ranges[i].start - host) / page_size;
+        size_t p_end = (ranges[i].end - host) / page_size;
 
-        if (n < 0) {
-            break;
+        for (; p < p_end; p++) {
+            note_written(e, block, p);
+            block->regions[ksm_block_region_of(block, p)].pending = true;
         }
-        for (int i = 0; i < n; i++) {
-            size_t p = (ranges[i].start - host) / page_size;
-            size_t p_end = (ranges[i].end - host) / page_size;
-
-            for (; p < p_end; p++) {
-                note_written(e, block, p);
-                block->regions[ksm_block_region_of(block, p)].pending = true;
-            }
-        }
-        if (n < KSM_TRACKER_RANGES) {
-            break;
-        }
+    }
+    if (n == KSM_TRACKER_RANGES) {
+        /* Enough for a slice.  What was reported is armed: look on here. */
+        e->at_region = ksm_block_region_of(block, (start - host) / page_size);
+        return;
     }
     e->at_region = end;
 }
@@ -385,10 +382,19 @@ static void arm(KsmEngine *e, KsmBlock *block, size_t r)
                         ksm_block_page_host(block, last) - host) == 0) {
         block->regions[r].armed = true;
         /*
-         * It may have been written since it was read, but has read the same
-         * twice: look again soon, not all regions at once.
+         * What was submitted may have been written since it was read, but has
+         * read the same twice: look again soon, not at all regions at once.
+         * What has been read once must be read again.
          */
         block->regions[r].due = READ_INTERVAL_MAX / 2 + r % READ_INTERVAL_MAX;
+        for (size_t p = first; p < last; p++) {
+            KsmPage page = block->pages[p];
+
+            if ((page & KSM_PAGE_HASHED) && !(page & KSM_PAGE_SUBMITTED)) {
+                ksm_block_set_page(block, p, page | KSM_PAGE_WRITTEN);
+                block->regions[r].pending = true;
+            }
+        }
     }
 }
 
