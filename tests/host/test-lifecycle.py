@@ -1,0 +1,499 @@
+#!/usr/bin/env python3
+#
+# What happens to virtual machines, while the engine is busy with them
+#
+# SPDX-License-Identifier: GPL-2.0-or-later
+#
+# Usage: test-lifecycle.py [OPTION]... [TEST]...
+#
+# Linux guests write, verify and rewrite files (see tests/vm/guest-init) while
+# the engine takes as much of a core as it may get.  In each test they have to
+# go on verifying afterwards, and find all as they wrote it.
+
+import argparse
+import contextlib
+import os
+import re
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+TOP = Path(__file__).resolve().parent.parent.parent
+sys.path.insert(0, str(TOP / 'tests/vm'))
+
+from ksmtest import ksmhost  # noqa: E402
+from ksmtest.ksmtuned import Ksmtuned, KsmtunedError  # noqa: E402
+from ksmtest.qmp import QMPClosed, QMPError  # noqa: E402
+from ksmtest.vm import VM, VMError, tail  # noqa: E402
+
+GUEST = TOP / 'build/guest'
+SKIP = 77
+MEMORY_MIB = 192
+BOOT_SECONDS = 60
+# For whatever has to happen: long, as a busy machine makes all slow.
+PATIENCE = 30
+# By so much the guest's count grows afterwards: more than all of its files.
+MORE_CHECKED = 40
+
+
+class Failure(Exception):
+    pass
+
+
+class Skipped(Exception):
+    pass
+
+
+def check(condition, what):
+    if not condition:
+        raise Failure(what)
+
+
+def wait_for(condition, what, patience=PATIENCE):
+    deadline = time.monotonic() + patience
+    while True:
+        value = condition()
+        if value:
+            return value
+        check(time.monotonic() < deadline, f'waited in vain for {what}')
+        time.sleep(0.05)
+
+
+class Guest(VM):
+    """A guest that verifies what it writes, with a busy engine."""
+
+    def __init__(self, bed, name, *, ksm=True, workload='checksum',
+                 number=0, extra=(), memory='', **options):
+        self.bed = bed
+        # Movable: else the guest can't give plugged memory back.
+        append = (f'ksm.id={number} ksm.workload={workload} '
+                  'memhp_default_state=online_movable')
+        if ksm:
+            extra = ('-object', bed.ksm_option(), *extra)
+        if memory:
+            extra = ('-m', memory, *extra)
+        super().__init__(bed.arguments.qemu, bed.directory, name,
+                         memory_mib=MEMORY_MIB, kernel=GUEST / 'vmlinuz',
+                         initrd=GUEST / 'initrd.img', append=append,
+                         extra=extra, **options)
+
+    def wait_busy(self, seconds=BOOT_SECONDS):
+        """Waits until it verifies files, and the engine is at work."""
+        wait_for(lambda: self.check() or self.checked() > 0,
+                 f'{self.name} to verify files', seconds)
+        wait_for(lambda: self.check() or
+                 self.ksm()['figures']['pages-tracked'] > 0,
+                 f'the engine of {self.name} to track pages')
+
+    def checked(self):
+        """The last count on its console; Failure if a file was wrong."""
+        try:
+            text = self.console.read_text(errors='replace')
+        except FileNotFoundError:
+            return 0
+        wrong = re.search(r'MISMATCH.*', text)
+        check(not wrong, f'{self.name}: {wrong and wrong[0]}')
+        for sign in ('Kernel panic', 'BUG:', 'Oops', 'segfault'):
+            check(sign not in text, f'{self.name}: {sign} on its console')
+        counts = re.findall(r'^checked (\d+)\r?$', text, re.M)
+        return int(counts[-1]) if counts else 0
+
+    def wait_more_checked(self, after=None):
+        """Its count has to go on growing from what it is, or from AFTER."""
+        wanted = (self.checked() if after is None else after) + MORE_CHECKED
+        wait_for(lambda: self.check() or self.checked() >= wanted,
+                 f'{self.name} to verify {wanted} files')
+
+    def ksm(self):
+        return self.execute('query-ksm')
+
+    def tracked(self):
+        return self.ksm()['figures']['pages-tracked']
+
+    def wait_engine_works(self):
+        """The engine goes on: tracks pages, and ends passes."""
+        scans = self.ksm()['full-scans']
+        wait_for(lambda: self.ksm()['full-scans'] > scans + 1
+                 and self.tracked() > 0
+                 and self.ksm()['state'] in ('running', 'idle'),
+                 f'the engine of {self.name} to go on ({self.ksm()})')
+
+    def threads(self):
+        names = []
+        for path in Path(f'/proc/{self.pid}/task').glob('*/comm'):
+            with contextlib.suppress(OSError):
+                names.append(path.read_text().strip())
+        return names
+
+    def wait_migration(self, wanted=('completed',), patience=PATIENCE):
+        def over():
+            info = self.execute('query-migrate')
+            status = info.get('status')
+            check(status != 'failed',
+                  f'migration failed: {info.get("error-desc")}')
+            return status in wanted
+        wait_for(over, f'migration to be {wanted}', patience)
+
+    def wait_job(self, job):
+        def over():
+            for info in self.execute('query-jobs'):
+                if info['id'] == job and info['status'] == 'concluded':
+                    check('error' not in info,
+                          f'{job}: {info.get("error")}')
+                    return True
+            return False
+        wait_for(over, f'job {job}')
+        self.execute('job-dismiss', {'id': job})
+
+    def wait_running(self):
+        """Waits until it has received all that migrates into it."""
+        wait_for(lambda: self.execute('query-status')['status'] == 'running',
+                 f'{self.name} to run on')
+
+    def size_seen(self):
+        return self.execute('query-balloon')['actual'] >> 20
+
+
+class Bed:
+    """What a test needs: a directory, a ksmtuned, guests to be ended."""
+
+    def __init__(self, arguments, directory, stack):
+        self.arguments = arguments
+        self.directory = directory
+        self._stack = stack
+        self.ksmtuned = stack.enter_context(Ksmtuned(
+            arguments.ksmtuned, directory, directory / 'ksmtuned.log'))
+
+    def ksm_option(self):
+        return ('ksm,id=ksm0,sleep-millisecs=10,max-cpu-percent=100,'
+                'huge-split-threshold=1,rendezvous.type=unix,'
+                f'rendezvous.path={self.ksmtuned.socket}')
+
+    def ksm_properties(self):
+        return {'qom-type': 'ksm', 'id': 'ksm0', 'sleep-millisecs': 10,
+                'max-cpu-percent': 100, 'huge-split-threshold': 1,
+                'rendezvous': {'type': 'unix',
+                               'path': str(self.ksmtuned.socket)}}
+
+    def start(self, name, **options):
+        guest = Guest(self, name, **options)
+        self._stack.callback(guest.stop)
+        guest.start()
+        return guest
+
+    def busy(self, name='guest', **options):
+        guest = self.start(name, **options)
+        guest.wait_busy()
+        return guest
+
+    def socket(self, name):
+        return f'unix:{self.directory}/{name}.sock'
+
+
+def migrate(bed, capabilities=(), postcopy=False, background=None):
+    """A guest from one QEMU to another, both with an engine."""
+    source = bed.start('source')
+    target = bed.start('target', extra=('-incoming', 'defer'))
+    source.wait_busy()
+    for guest in (source, target):
+        if capabilities:
+            guest.execute('migrate-set-capabilities', {'capabilities': [
+                {'capability': name, 'state': True}
+                for name in capabilities]})
+    uri = bed.socket('migration')
+    target.execute('migrate-incoming', {'uri': uri})
+    if postcopy:
+        # Slow at first, so that much is left for postcopy.
+        source.execute('migrate-set-parameters',
+                       {'max-bandwidth': 8 << 20})
+    before = source.checked()
+    source.execute('migrate', {'uri': uri})
+    if postcopy:
+        time.sleep(1)
+        source.execute('migrate-start-postcopy')
+        wait_for(lambda: target.execute('query-migrate').get('status')
+                 == 'postcopy-active', 'postcopy to begin')
+        check(target.ksm()['state'] == 'yielded',
+              f'the receiving engine is {target.ksm()["state"]}')
+        source.execute('migrate-set-parameters', {'max-bandwidth': 0})
+    source.wait_migration()
+    target.wait_running()
+    # What it had printed before is on the console of the source.
+    wait_for(lambda: target.check() or target.checked() >= before,
+             'the guest to verify files at its target')
+    target.wait_more_checked()
+    target.wait_engine_works()
+    source.checked()
+
+
+def test_precopy(bed):
+    """precopy migration over a unix socket"""
+    migrate(bed)
+
+
+def test_postcopy(bed):
+    """postcopy migration"""
+    migrate(bed, ('postcopy-ram',), postcopy=True)
+
+
+def test_savevm(bed):
+    """savevm and loadvm"""
+    image = bed.directory / 'disk.qcow2'
+    qemu_img = bed.arguments.qemu.parent / 'qemu-img'
+    if not os.access(qemu_img, os.X_OK):
+        raise Skipped(f'{qemu_img} is missing')
+    subprocess.run([qemu_img, 'create', '-q', '-f', 'qcow2', image, '64M'],
+                   check=True)
+    guest = bed.busy(extra=(
+        '-blockdev', 'driver=qcow2,node-name=disk,file.driver=file,'
+        f'file.filename={image}', '-device', 'virtio-blk,drive=disk'))
+    for command in ('snapshot-save', 'snapshot-load'):
+        guest.execute(command, {'job-id': command, 'tag': 'one',
+                                'vmstate': 'disk', 'devices': ['disk']})
+        guest.wait_job(command)
+        if guest.execute('query-status')['status'] == 'paused':
+            guest.execute('cont')
+        guest.wait_more_checked()
+        guest.wait_engine_works()
+
+
+def test_balloon(bed):
+    """balloon inflated and deflated"""
+    guest = bed.busy(extra=('-device', 'virtio-balloon'))
+    for _ in range(2):
+        for mib in (MEMORY_MIB - 64, MEMORY_MIB):
+            guest.execute('balloon', {'value': mib << 20})
+            wait_for(lambda: abs(guest.size_seen() - mib) <= 1,
+                     f'the balloon to leave {mib} MiB')
+            guest.wait_more_checked()
+    guest.wait_engine_works()
+
+
+def test_hotplug(bed):
+    """memory plugged and unplugged"""
+    guest = bed.busy(machine='q35', memory=f'{MEMORY_MIB}M,slots=2,maxmem=1G')
+    for _ in range(2):
+        guest.execute('object-add', {'qom-type': 'memory-backend-ram',
+                                     'id': 'more', 'size': 128 << 20})
+        guest.execute('device_add', {'driver': 'pc-dimm', 'id': 'dimm',
+                                     'memdev': 'more'})
+        wait_for(lambda: any(block['name'].endswith('more')
+                             and 'backend' in block
+                             for block in guest.ksm()['ramblocks']),
+                 'the engine to see the new memory')
+        guest.wait_more_checked()
+        guest.execute('device_del', {'id': 'dimm'})
+        try:
+            guest.qmp.take_event('DEVICE_DELETED', 10)
+        except TimeoutError:
+            raise Skipped('the guest did not give the memory back: plugged, '
+                          'not unplugged')
+        guest.execute('object-del', {'id': 'more'})
+        # It goes with the last reference to it, some of which wait for RCU.
+        wait_for(lambda: not any(block['name'].endswith('more')
+                                 for block in guest.ksm()['ramblocks']),
+                 'the engine to let go of the memory', 5)
+        guest.wait_more_checked()
+    guest.wait_engine_works()
+
+
+def test_virtio_mem(bed):
+    """virtio-mem grown and shrunk"""
+    guest = bed.busy(
+        memory=f'{MEMORY_MIB}M,maxmem=1G',
+        extra=('-object', 'memory-backend-ram,id=vmem,size=256M',
+               '-device', 'virtio-mem-pci,id=vm0,memdev=vmem'))
+    for mib in (128, 0, 128):
+        guest.execute('qom-set', {'path': '/machine/peripheral/vm0',
+                                  'property': 'requested-size',
+                                  'value': mib << 20})
+        wait_for(lambda: guest.execute('qom-get', {
+            'path': '/machine/peripheral/vm0', 'property': 'size'})
+            == mib << 20, f'virtio-mem to be of {mib} MiB')
+        guest.wait_more_checked()
+    guest.wait_engine_works()
+
+
+def test_reset(bed):
+    """system_reset"""
+    # Without -no-reboot's action, which is to end.
+    guest = bed.busy(extra=('-action', 'reboot=reset'))
+    boots = guest.console.read_text(errors='replace').count('guest up')
+    guest.execute('system_reset')
+    wait_for(lambda: guest.check() or guest.console.read_text(
+        errors='replace').count('guest up') > boots,
+        'the guest to come up again', BOOT_SECONDS)
+
+    def checked_anew():
+        text = guest.console.read_text(errors='replace')
+        guest.checked()
+        return 'checked' in text.rpartition('guest up')[2] \
+            and guest.checked() > 0
+    wait_for(checked_anew, 'files to be verified again')
+    guest.wait_more_checked()
+    guest.wait_engine_works()
+
+
+def test_object_del(bed):
+    """object-del in mid-pass, object-add again"""
+    guest = bed.busy()
+    threads = guest.threads()
+    for pause in (0, 0.003, 0.01, 0.03, 0.1, 0.3, 1):
+        guest.execute('object-del', {'id': 'ksm0'})
+        without = guest.threads()
+        check(len(without) < len(threads),
+              f'a thread is left behind: {without}')
+        try:
+            guest.ksm()
+        except QMPError as error:
+            check(error.error_class == 'DeviceNotFound', str(error))
+        else:
+            raise Failure('query-ksm answers without a ksm object')
+        guest.execute('object-add', bed.ksm_properties())
+        check(len(guest.threads()) <= len(threads) + 1,
+              f'more threads than at first: {guest.threads()}')
+        time.sleep(pause)
+        guest.execute('ksm-scan')
+    guest.wait_engine_works()
+    guest.wait_more_checked()
+    guest.execute('object-del', {'id': 'ksm0'})
+    guest.wait_more_checked()
+
+
+def test_background_snapshot(bed):
+    """background-snapshot into a file; the engine yields meanwhile"""
+    guest = bed.busy()
+    guest.execute('migrate-set-capabilities', {'capabilities': [
+        {'capability': 'background-snapshot', 'state': True}]})
+    guest.wait_engine_works()
+    state = bed.directory / 'state'
+    guest.execute('migrate-set-parameters', {'max-bandwidth': 16 << 20})
+    guest.execute('migrate', {'uri': f'file:{state}'})
+    wait_for(lambda: guest.ksm()['state'] == 'yielded',
+             'the engine to yield', 10)
+    status = guest.execute('query-migrate')['status']
+    check(status in ('active', 'setup'), f'the snapshot is {status}')
+    guest.wait_more_checked()
+    guest.execute('migrate-set-parameters', {'max-bandwidth': 0})
+    guest.wait_migration()
+    guest.wait_engine_works()
+    guest.wait_more_checked()
+    # What was saved while the engine yielded is whole.
+    guest.stop()
+    restored = bed.start('restored', extra=('-incoming', f'file:{state}'))
+    restored.wait_running()
+    wait_for(lambda: restored.check() or restored.checked() > 0,
+             'the restored guest to verify files')
+    restored.wait_more_checked()
+    restored.wait_engine_works()
+
+
+def test_kill(bed):
+    """kill -9 of a QEMU and of ksmtuned while others run on"""
+    guests = [bed.start(f'guest-{number}', number=number)
+              for number in range(2)]
+    for guest in guests:
+        guest.wait_busy()
+    wait_for(lambda: all(g.ksm()['figures']['pages-twins'] for g in guests),
+             'twins')
+    guests[0].kill()
+    guests[1].wait_more_checked()
+    guests[1].wait_engine_works()
+    os.kill(bed.ksmtuned.pid, signal.SIGKILL)
+
+    def limited():
+        return any(limit['limit'] == 'no-rendezvous'
+                   for limit in guests[1].ksm()['limits'])
+    wait_for(limited, 'the engine to say that ksmtuned is gone')
+    guests[1].qmp.take_event('KSM_BACKEND_LOST', PATIENCE)
+    guests[1].wait_more_checked()
+    guests[1].wait_engine_works()
+    # A new one at the same place: it puts right what the killed one left.
+    again = Ksmtuned(bed.arguments.ksmtuned, bed.directory,
+                     bed.directory / 'ksmtuned-2.log')
+    bed.ksmtuned.socket.unlink(missing_ok=True)
+    with again:
+        wait_for(lambda: not limited(), 'the engine to find the new ksmtuned',
+                 60)
+        guests[1].wait_more_checked()
+        again.check()
+
+
+def run(number, test, arguments):
+    what = test.__doc__
+    name = test.__name__.removeprefix('test_').replace('_', '-')
+    start = time.monotonic()
+    result, comment = 'ok', ''
+    with tempfile.TemporaryDirectory(prefix='ksm-life-') as directory:
+        directory = Path(directory)
+        logs = []
+        try:
+            with contextlib.ExitStack() as stack:
+                bed = Bed(arguments, directory, stack)
+                test(bed)
+        except Skipped as reason:
+            comment = f' # SKIP {reason}'
+        except (Failure, VMError, KsmtunedError, QMPError, QMPClosed,
+                TimeoutError, OSError, subprocess.CalledProcessError) as error:
+            result = 'not ok'
+            logs = [f'{type(error).__name__}: {error}']
+            for path in sorted([*directory.glob('*.log'),
+                                *directory.glob('*.console')]):
+                logs += [f'{path.name}:', tail(path, 4)]
+        seconds = time.monotonic() - start
+        for line in '\n'.join(logs).splitlines():
+            print(f'# {line}')
+        print(f'# {seconds:.1f} s')
+        print(f'{result} {number} - {name}: {what}{comment}', flush=True)
+    return result == 'ok', bool(comment)
+
+
+TESTS = (test_precopy, test_postcopy, test_savevm, test_balloon, test_hotplug,
+         test_virtio_mem, test_reset, test_object_del,
+         test_background_snapshot, test_kill)
+
+
+def parse_arguments():
+    parser = argparse.ArgumentParser(
+        description='Migrate, save, balloon, plug, reset and kill guests '
+                    'while the engine is busy with them.')
+    parser.add_argument('--qemu', type=Path, metavar='FILE',
+                        default=TOP / 'build/qemu/qemu-system-x86_64')
+    parser.add_argument('--ksmtuned', type=Path, metavar='FILE',
+                        default=TOP / 'build/service/ksmtuned')
+    names = {test.__name__.removeprefix('test_').replace('_', '-'): test
+             for test in TESTS}
+    parser.add_argument('tests', nargs='*', metavar='TEST',
+                        help='of ' + ', '.join(names) + ' (default: all)')
+    arguments = parser.parse_args()
+    for name in arguments.tests:
+        if name not in names:
+            parser.error(f'{name}: one of {", ".join(names)}')
+    arguments.tests = [names[name] for name in arguments.tests] or TESTS
+    return arguments
+
+
+def main():
+    signal.signal(signal.SIGTERM, lambda *unused: sys.exit(128 + 15))
+    arguments = parse_arguments()
+    for program in (arguments.qemu, arguments.ksmtuned):
+        if not os.access(program, os.X_OK):
+            sys.exit(f'test-lifecycle: {program} is missing: run make')
+    if ksmhost.missing():
+        print(f'1..0 # SKIP {ksmhost.missing()}')
+        sys.exit(SKIP)
+    subprocess.run([TOP / 'scripts/guest-image'], check=True)
+    print(f'1..{len(arguments.tests)}', flush=True)
+    with ksmhost.KSMHost():
+        results = [run(number, test, arguments)
+                   for number, test in enumerate(arguments.tests, 1)]
+    if not all(passed for passed, _ in results):
+        sys.exit(1)
+    sys.exit(SKIP if all(skipped for _, skipped in results) else 0)
+
+
+if __name__ == '__main__':
+    main()
