@@ -34,6 +34,16 @@ const KsmBackend *ksm_backend_find(KsmBackendType type, KsmBlock *block)
     return best;
 }
 
+void ksm_backend_withdraw(KsmTwins *twins, KsmBlock *block, size_t page)
+{
+    KsmPage record = block->pages[page];
+
+    if (record & KSM_PAGE_SUBMITTED) {
+        block->backend->withdraw(twins, block, page,
+                                 record & KSM_PAGE_DIGEST);
+    }
+}
+
 bool ksm_backend_available(KsmBackendType type, Error **errp)
 {
     const KsmBackend *best = backends[type];

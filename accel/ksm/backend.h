@@ -57,6 +57,8 @@ void ksm_backend_register(const KsmBackend *backend);
  * preferred one.  Returns NULL and sets block->reason if there is none.
  */
 const KsmBackend *ksm_backend_find(KsmBackendType type, KsmBlock *block);
+/* @page of @block is not what was submitted any more, if it was. */
+void ksm_backend_withdraw(KsmTwins *twins, KsmBlock *block, size_t page);
 /* Ask the backend of @type, or for AUTO the preferred one. */
 bool ksm_backend_available(KsmBackendType type, Error **errp);
 

@@ -5,13 +5,10 @@
  */
 #include "qemu/osdep.h"
 #include "qemu/units.h"
-#include "qapi/error.h"
-#include "qemu/mmap-alloc.h"
 #include "exec/memory.h"
 #include "exec/ramblock.h"
 #include "hw/boards.h"
 #include "system/hostmem.h"
-#include "system/runstate.h"
 #include "block.h"
 
 static RAMBlock *find_ram_block(void *host)
@@ -205,6 +202,17 @@ void ksm_region_pages(const KsmBlock *block, size_t r, size_t *first,
 
     *first = r ? r * n - block->skew : 0;
     *last = MIN((r + 1) * n - block->skew, block->n_pages);
+}
+
+size_t ksm_regions_memory(const KsmBlock *block, size_t r, size_t end,
+                          uint8_t **host)
+{
+    size_t first, last, ignored;
+
+    ksm_region_pages(block, r, &first, &ignored);
+    ksm_region_pages(block, end - 1, &ignored, &last);
+    *host = ksm_block_page_host(block, first);
+    return ksm_block_page_host(block, last) - *host;
 }
 
 size_t ksm_block_region_of(const KsmBlock *block, size_t page)

@@ -32,9 +32,9 @@ typedef struct KsmRegion {
     uint16_t zeropages;
     uint16_t marked;
     uint16_t runs;          /* of marked pages: each may cost 2 mappings */
-    /* Passes until the region is read again; only while it is not armed. */
+    /* Passes until all of the region is read again. */
     uint16_t due;
-    /* Passes between two such reads: a power of 2. */
+    /* Passes between two such reads of an unarmed region: a power of 2. */
     uint16_t interval;
     /* Passes since twins, zeros or marks changed, up to 255. */
     uint8_t quiet;
@@ -66,7 +66,7 @@ typedef struct KsmBlock {
     uint32_t first;         /* the backend's number of page 0 */
     KsmPage *pages;         /* [max_size / host page], zero pages at first */
     KsmRegion *regions;     /* [regions of max_size] */
-    KsmFigures figures;     /* cumulative ones only; see ksm_block_figures() */
+    KsmFigures figures;     /* cumulative ones only; see ksm_block_add_figures() */
 } KsmBlock;
 
 typedef QTAILQ_HEAD(, KsmBlock) KsmBlockList;
@@ -98,6 +98,9 @@ char *ksm_block_name(const KsmBlock *block);
 /* Pages [*first, *last) of region @r. */
 void ksm_region_pages(const KsmBlock *block, size_t r, size_t *first,
                       size_t *last);
+/* The memory of regions [@r, @end), which are not none: its size. */
+size_t ksm_regions_memory(const KsmBlock *block, size_t r, size_t end,
+                          uint8_t **host);
 size_t ksm_block_region_of(const KsmBlock *block, size_t page);
 static inline uint8_t *ksm_block_page_host(const KsmBlock *block, size_t page)
 {

@@ -33,10 +33,27 @@ void ksm_engine_kick(KsmEngine *e)
     timer_mod_anticipate_ns(e->timer, now());
 }
 
+bool ksm_engine_is_receiving(void)
+{
+    return runstate_check(RUN_STATE_INMIGRATE) ||
+           migration_in_incoming_postcopy();
+}
+
 bool ksm_engine_is_paused(const KsmEngine *e)
 {
-    return e->yields || runstate_check(RUN_STATE_INMIGRATE) ||
-           migration_in_incoming_postcopy() || ram_block_discard_is_disabled();
+    return e->yields || ksm_engine_is_receiving() ||
+           ram_block_discard_is_disabled();
+}
+
+KsmFigures ksm_engine_figures(const KsmEngine *e)
+{
+    KsmFigures sum = { 0 };
+    KsmBlock *block;
+
+    QTAILQ_FOREACH(block, &e->blocks, next) {
+        ksm_block_add_figures(block, &sum);
+    }
+    return sum;
 }
 
 static void disarm_all(KsmEngine *e)
@@ -71,16 +88,16 @@ static void open_tracker(KsmEngine *e)
 static void run_slice(void *opaque)
 {
     KsmEngine *e = opaque;
-    const int64_t start = now(), cpu_start = thread_cpu_ns();
-    int64_t t = start, wake, used;
-    bool more = false, paused;
+    const int64_t cpu_start = thread_cpu_ns();
+    int64_t start, t, wake, used;
+    bool more, paused;
 
     qemu_mutex_lock(&e->lock);
     if (!e->prepared_thread) {
         ksm_hasher_prepare_thread();
         e->prepared_thread = true;
     }
-    t = now();
+    start = t = now();
     wake = ksm_budget_delay(&e->budget, t);
     if (wake) {
         timer_mod_ns(e->timer, t + wake);
@@ -162,11 +179,7 @@ static void rendezvous_connected(void *opaque,
     }
     ksm_twins_use_own(&e->twins, false);
     /* A new ksmtuned knows of no marks: all are news to it. */
-    QTAILQ_FOREACH(block, &e->blocks, next) {
-        for (size_t r = 0; r < block->n_regions; r++) {
-            e->marks.marked += block->regions[r].marked;
-        }
-    }
+    e->marks.marked = ksm_engine_figures(e).pages_marked;
     e->next_pass_ns = 0;
 }
 
@@ -214,36 +227,30 @@ static KsmBlock *find_block(KsmEngine *e, void *host)
     return NULL;
 }
 
-/* Disarm all of @block, a run of armed regions at a time. */
-static void disarm_block(KsmEngine *e, KsmBlock *block)
+void ksm_engine_disarm(KsmEngine *e, KsmBlock *block, size_t r, size_t end)
 {
-    for (size_t r = 0, end; r < block->n_regions; r = end + 1) {
-        size_t first, last, ignored;
+    while (r < end) {
+        size_t from = r, size;
         uint8_t *host;
 
-        for (end = r; end < block->n_regions && block->regions[end].armed;
-             end++) {
-            block->regions[end].armed = false;
+        /* A run of armed regions at a time. */
+        while (r < end && block->regions[r].armed) {
+            block->regions[r++].armed = false;
         }
-        if (end > r) {
-            ksm_region_pages(block, r, &first, &ignored);
-            ksm_region_pages(block, end - 1, &ignored, &last);
-            host = ksm_block_page_host(block, first);
-            ksm_tracker_disarm(&e->tracker, host,
-                               ksm_block_page_host(block, last) - host);
+        if (r > from) {
+            size = ksm_regions_memory(block, from, r, &host);
+            ksm_tracker_disarm(&e->tracker, host, size);
+        } else {
+            r++;
         }
     }
 }
 
-static void withdraw_all(KsmEngine *e, KsmBlock *block)
+/* Withdraw the pages of @block from @first on. */
+static void withdraw_from(KsmEngine *e, KsmBlock *block, size_t first)
 {
-    for (size_t p = 0; p < block->n_pages; p++) {
-        KsmPage page = block->pages[p];
-
-        if (page & KSM_PAGE_SUBMITTED) {
-            block->backend->withdraw(&e->twins, block, p,
-                                     page & KSM_PAGE_DIGEST);
-        }
+    for (size_t p = first; p < block->n_pages; p++) {
+        ksm_backend_withdraw(&e->twins, block, p);
     }
 }
 
@@ -260,7 +267,7 @@ static bool number_pages(KsmEngine *e, const KsmBlock *block, uint32_t *first)
         QTAILQ_FOREACH(other, &e->blocks, next) {
             uint64_t end = other->first + other->max_size / page_size;
 
-            if (other != block && other->eligible && at < end &&
+            if (other->eligible && at < end &&
                 other->first < at + n) {
                 at = end;
                 moved = true;
@@ -295,10 +302,10 @@ static void start_block(KsmEngine *e, KsmBlock *block, bool merge)
 
 void ksm_engine_stop_block(KsmEngine *e, KsmBlock *block)
 {
+    ksm_pass_skip(e, block);
     if (block->eligible) {
-        ksm_pass_skip(e, block);
-        disarm_block(e, block);
-        withdraw_all(e, block);
+        ksm_engine_disarm(e, block, 0, block->n_regions);
+        withdraw_from(e, block, 0);
         ksm_block_stop(block);
     }
 }
@@ -324,7 +331,6 @@ static void ram_removed(RAMBlockNotifier *n, void *host, size_t size,
     block = find_block(e, host);
     if (block) {
         ksm_engine_stop_block(e, block);
-        ksm_pass_skip(e, block);
         QTAILQ_REMOVE(&e->blocks, block, next);
         ksm_block_free(block);
     }
@@ -338,17 +344,10 @@ static void ram_resized(RAMBlockNotifier *n, void *host, size_t old_size,
 
     QEMU_LOCK_GUARD(&e->lock);
     block = find_block(e, host);
-    if (!block) {
-        return;
+    if (block) {
+        withdraw_from(e, block, new_size / qemu_real_host_page_size());
+        ksm_block_resize(block, new_size);
     }
-    for (size_t p = new_size / qemu_real_host_page_size();
-         p < block->n_pages; p++) {
-        if (block->pages[p] & KSM_PAGE_SUBMITTED) {
-            block->backend->withdraw(&e->twins, block, p,
-                                     block->pages[p] & KSM_PAGE_DIGEST);
-        }
-    }
-    ksm_block_resize(block, new_size);
 }
 
 void ksm_engine_set_merge(KsmEngine *e, void *host, bool merge)

@@ -98,9 +98,16 @@ void ksm_engine_yield(KsmEngine *engine);
 void ksm_engine_resume(KsmEngine *engine);
 /* Eligibility of the block at @host changed. */
 void ksm_engine_set_merge(KsmEngine *engine, void *host, bool merge);
+/* Migration is writing guest RAM. */
+bool ksm_engine_is_receiving(void);
 /* Memory is being received or pinned, or lent to another userfaultfd. */
 bool ksm_engine_is_paused(const KsmEngine *engine);
 
+/* The figures of all RAMBlocks together.  Engine's lock. */
+KsmFigures ksm_engine_figures(const KsmEngine *engine);
+/* Disarm those of @block's regions [@r, @end) that are armed.  Likewise. */
+void ksm_engine_disarm(KsmEngine *engine, KsmBlock *block, size_t r,
+                       size_t end);
 /* Work on @block no more; its reason says why.  Engine's lock. */
 void ksm_engine_stop_block(KsmEngine *engine, KsmBlock *block);
 

@@ -12,10 +12,8 @@
 #include "qemu/cutils.h"
 #include "qemu/lockable.h"
 #include "exec/memory.h"
-#include "migration/misc.h"
 #include "monitor/hmp.h"
 #include "monitor/monitor.h"
-#include "system/runstate.h"
 #include "system/stats.h"
 #include "ksm.h"
 
@@ -101,8 +99,7 @@ static KsmRAMBlockInfo *query_block(const KsmBlock *block)
     if (eligible && ram_block_discard_is_disabled()) {
         reason = KSM_INELIGIBLE_PINNED;
         eligible = false;
-    } else if (eligible && (runstate_check(RUN_STATE_INMIGRATE) ||
-                            migration_in_incoming_postcopy())) {
+    } else if (eligible && ksm_engine_is_receiving()) {
         reason = KSM_INELIGIBLE_RECEIVING;
         eligible = false;
     }
@@ -156,12 +153,10 @@ static KsmInfo *query(KsmObject *ksm)
     if (e->twins.own) {
         info->metadata_bytes += ksm_index_bytes(e->twins.own);
     }
-    info->figures = g_new0(KsmFigures, 1);
+    info->figures = g_new(KsmFigures, 1);
+    *info->figures = ksm_engine_figures(e);
     QTAILQ_FOREACH(block, &e->blocks, next) {
         info->metadata_bytes += ksm_block_metadata(block);
-        if (block->eligible) {
-            ksm_block_add_figures(block, info->figures);
-        }
         QAPI_LIST_APPEND(tail, query_block(block));
     }
     return info;

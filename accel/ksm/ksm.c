@@ -5,7 +5,6 @@
  */
 #include "qemu/osdep.h"
 #include "qapi/error.h"
-#include "qapi/clone-visitor.h"
 #include "qapi/qapi-visit-ksm.h"
 #include "qapi/visitor.h"
 #include "qemu/lockable.h"

@@ -4,11 +4,9 @@
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
 #include "qemu/osdep.h"
-#include "qemu/units.h"
 #include "qemu/cutils.h"
 #include "backend.h"
 #include "marks.h"
-#include "trace.h"
 
 /* Linux's default of vm.max_map_count. */
 #define DEFAULT_MAX_MAP_COUNT   65530
@@ -124,6 +122,11 @@ bool ksm_marks_withdraw(KsmMarks *marks, KsmBlock *block, size_t r)
     size_t first, last;
 
     if (!region->marked && !region->blanket) {
+        return true;
+    }
+    if (!block->backend->unmerge) {
+        /* Nothing is merged, and the mark that QEMU made is left alone. */
+        region->blanket = false;
         return true;
     }
     ksm_region_pages(block, r, &first, &last);

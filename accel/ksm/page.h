@@ -28,7 +28,7 @@ typedef uint64_t KsmPage;
 #define KSM_PAGE_ZEROPAGE   BIT_ULL(52)
 /* The kernel may merge it: MADV_MERGEABLE. */
 #define KSM_PAGE_MARKED     BIT_ULL(53)
-/* Written since it was hashed, or never hashed. */
+/* Written since it was hashed, or to be hashed as if it were. */
 #define KSM_PAGE_WRITTEN    BIT_ULL(54)
 /* A read met a hardware memory error: never read again. */
 #define KSM_PAGE_POISONED   BIT_ULL(55)

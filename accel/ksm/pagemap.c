@@ -37,28 +37,39 @@ struct ksm_pm_scan_arg {
 QEMU_BUILD_BUG_ON(sizeof(struct ksm_pm_scan_arg) != 96);
 QEMU_BUILD_BUG_ON(sizeof(KsmPageRange) != 24);
 
-static int pagemap_scan(const KsmPagemap *pagemap, struct ksm_pm_scan_arg *arg,
+/*
+ * Scan [@start, @end) for pages that are in all of @mask; report those of
+ * @wanted that each range is in.  Returns the number of ranges, or -errno.
+ */
+static int pagemap_scan(const KsmPagemap *pagemap, uint64_t flags,
+                        uint64_t start, uint64_t end, uint64_t mask,
+                        uint64_t wanted, KsmPageRange *ranges, int max,
                         uint64_t *next)
 {
+    struct ksm_pm_scan_arg arg = {
+        .size = sizeof(arg),
+        .flags = flags,
+        .start = start,
+        .end = end,
+        .vec = (uintptr_t)ranges,
+        .vec_len = max,
+        .category_mask = mask,
+        .return_mask = wanted,
+    };
     int ret;
 
-    arg->size = sizeof(*arg);
     do {
-        ret = ioctl(pagemap->fd, KSM_PAGEMAP_SCAN, arg);
+        ret = ioctl(pagemap->fd, KSM_PAGEMAP_SCAN, &arg);
     } while (ret < 0 && errno == EINTR);
     if (ret < 0) {
         return -errno;
     }
-    *next = arg->walk_end;
+    *next = arg.walk_end;
     return ret;
 }
 
 bool ksm_pagemap_open(KsmPagemap *pagemap, Error **errp)
 {
-    struct ksm_pm_scan_arg arg = {
-        .category_mask = KSM_PAGE_IS_PRESENT,
-        .return_mask = KSM_PAGE_IS_PRESENT,
-    };
     uint64_t next;
 
     pagemap->fd = qemu_open("/proc/self/pagemap", O_RDONLY, errp);
@@ -66,7 +77,9 @@ bool ksm_pagemap_open(KsmPagemap *pagemap, Error **errp)
         return false;
     }
     /* An empty range asks only whether the kernel knows the command. */
-    pagemap->has_scan = pagemap_scan(pagemap, &arg, &next) == 0;
+    pagemap->has_scan = pagemap_scan(pagemap, 0, 0, 0, KSM_PAGE_IS_PRESENT,
+                                     KSM_PAGE_IS_PRESENT, NULL, 0,
+                                     &next) == 0;
     return true;
 }
 
@@ -127,51 +140,29 @@ int ksm_pagemap_present(const KsmPagemap *pagemap, uint64_t start,
                         uint64_t end, KsmPageRange *ranges, int max,
                         uint64_t *next)
 {
-    struct ksm_pm_scan_arg arg = {
-        .start = start,
-        .end = end,
-        .vec = (uintptr_t)ranges,
-        .vec_len = max,
-        .category_mask = KSM_PAGE_IS_PRESENT,
-        .return_mask = KSM_PAGE_IS_PRESENT | KSM_PAGE_IS_PFNZERO |
-                       KSM_PAGE_IS_HUGE,
-    };
-
     if (!pagemap->has_scan) {
         return pagemap_read_present(pagemap, start, end, ranges, max, next);
     }
-    return pagemap_scan(pagemap, &arg, next);
+    return pagemap_scan(pagemap, 0, start, end, KSM_PAGE_IS_PRESENT,
+                        KSM_PAGE_IS_PRESENT | KSM_PAGE_IS_PFNZERO |
+                        KSM_PAGE_IS_HUGE, ranges, max, next);
 }
 
 int ksm_pagemap_written(const KsmPagemap *pagemap, uint64_t start,
                         uint64_t end, KsmPageRange *ranges, int max,
                         uint64_t *next)
 {
-    struct ksm_pm_scan_arg arg = {
-        .start = start,
-        .end = end,
-        .vec = (uintptr_t)ranges,
-        .vec_len = max,
-        .category_mask = KSM_PAGE_IS_PRESENT | KSM_PAGE_IS_WRITTEN,
-        .return_mask = KSM_PAGE_IS_WRITTEN,
-    };
-
-    return pagemap_scan(pagemap, &arg, next);
+    return pagemap_scan(pagemap, 0, start, end,
+                        KSM_PAGE_IS_PRESENT | KSM_PAGE_IS_WRITTEN,
+                        KSM_PAGE_IS_WRITTEN, ranges, max, next);
 }
 
-int ksm_pagemap_arm(const KsmPagemap *pagemap, uint64_t start, uint64_t end,
-                    KsmPageRange *ranges, int max, uint64_t *next)
+int ksm_pagemap_arm(const KsmPagemap *pagemap, uint64_t start, uint64_t end)
 {
-    struct ksm_pm_scan_arg arg = {
-        .flags = KSM_PM_SCAN_WP_MATCHING,
-        .start = start,
-        .end = end,
-        .vec = (uintptr_t)ranges,
-        .vec_len = ranges ? max : 0,
-        /* Arming a hole would build page tables for it. */
-        .category_mask = KSM_PAGE_IS_PRESENT | KSM_PAGE_IS_WRITTEN,
-        .return_mask = KSM_PAGE_IS_WRITTEN,
-    };
+    uint64_t next;
 
-    return pagemap_scan(pagemap, &arg, next);
+    /* Arming a hole, too, would build page tables for it. */
+    return pagemap_scan(pagemap, KSM_PM_SCAN_WP_MATCHING, start, end,
+                        KSM_PAGE_IS_PRESENT | KSM_PAGE_IS_WRITTEN,
+                        KSM_PAGE_IS_WRITTEN, NULL, 0, &next);
 }

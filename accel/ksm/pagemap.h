@@ -57,10 +57,8 @@ int ksm_pagemap_written(const KsmPagemap *pagemap, uint64_t start,
  * (KVM) of the whole range: pass only ranges that were written, or a range
  * that is armed for the first time.
  *
- * Stores the ranges that were written until now, as above; with @ranges NULL
- * nothing is stored.
+ * Returns 0 or -errno.
  */
-int ksm_pagemap_arm(const KsmPagemap *pagemap, uint64_t start, uint64_t end,
-                    KsmPageRange *ranges, int max, uint64_t *next);
+int ksm_pagemap_arm(const KsmPagemap *pagemap, uint64_t start, uint64_t end);
 
 #endif

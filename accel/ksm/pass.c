@@ -22,7 +22,7 @@
 #define READ_INTERVAL_MAX   64
 /* An armed one too: writes by DMA into pinned pages can be missed. */
 #define REHASH_INTERVAL     256
-/* Collect so much at a time: 0.3 ms per GiB when nothing was written. */
+/* Look at so much at a time for what was written. */
 #define COLLECT_REGIONS     32
 /* More pages than this: read a region, or start a pass, more often again. */
 #define BUSY_PAGES          64
@@ -30,6 +30,8 @@
 #define BACKOFF_MAX         4
 /* Memory that stays free while merged pages are given back. */
 #define MEMORY_RESERVE      (256 * MiB)
+/* Look at it once in so many regions, which is 128 MiB. */
+#define MEMORY_REGIONS      64
 
 static void restart_phase(KsmEngine *e, KsmPhase phase)
 {
@@ -65,22 +67,13 @@ static bool next_region(KsmEngine *e, KsmBlock **block, size_t *r)
     return e->at_block != NULL;
 }
 
-static void withdraw(KsmEngine *e, KsmBlock *block, size_t p)
-{
-    KsmPage page = block->pages[p];
-
-    if (page & KSM_PAGE_SUBMITTED) {
-        block->backend->withdraw(&e->twins, block, p, page & KSM_PAGE_DIGEST);
-    }
-}
-
 /* Nothing is known of the page any more, but that it is marked. */
 static void forget(KsmEngine *e, KsmBlock *block, size_t p)
 {
     KsmPage page = block->pages[p];
 
     if (page & ~(KSM_PAGE_MARKED | KSM_PAGE_POISONED)) {
-        withdraw(e, block, p);
+        ksm_backend_withdraw(&e->twins, block, p);
         ksm_block_set_page(block, p,
                            page & (KSM_PAGE_MARKED | KSM_PAGE_POISONED));
     }
@@ -92,7 +85,7 @@ static void note_written(KsmEngine *e, KsmBlock *block, size_t p)
 
     if (ksm_page_heat(page) == KSM_PAGE_VOLATILE) {
         block->figures.pages_volatile++;
-        withdraw(e, block, p);
+        ksm_backend_withdraw(&e->twins, block, p);
         page &= ~(KSM_PAGE_SUBMITTED | KSM_PAGE_TWIN);
     }
     ksm_block_set_page(block, p, page);
@@ -103,8 +96,9 @@ static void collect(KsmEngine *e, KsmBlock *block, size_t r)
     const size_t page_size = qemu_real_host_page_size();
     const uint64_t host = (uintptr_t)block->host;
     KsmPageRange ranges[KSM_TRACKER_RANGES];
-    size_t first, last, end = r;
-    uint64_t start, stop;
+    size_t size, end = r;
+    uint64_t next;
+    uint8_t *start;
     int n;
 
     if (!block->regions[r].armed) {
@@ -115,11 +109,9 @@ static void collect(KsmEngine *e, KsmBlock *block, size_t r)
            block->regions[end].armed) {
         end++;
     }
-    ksm_region_pages(block, r, &first, &last);
-    start = host + first * page_size;
-    ksm_region_pages(block, end - 1, &first, &last);
-    stop = host + last * page_size;
-    n = ksm_tracker_collect(&e->tracker, start, stop, ranges, &start);
+    size = ksm_regions_memory(block, r, end, &start);
+    n = ksm_tracker_collect(&e->tracker, (uintptr_t)start,
+                            (uintptr_t)start + size, ranges, &next);
     for (int i = 0; i < n; i++) {
         size_t p = (ranges[i].start - host) / page_size;
         size_t p_end = (ranges[i].end - host) / page_size;
@@ -131,7 +123,7 @@ static void collect(KsmEngine *e, KsmBlock *block, size_t r)
     }
     if (n == KSM_TRACKER_RANGES) {
         /* Enough for a slice.  What was reported is armed: look on here. */
-        e->at_region = ksm_block_region_of(block, (start - host) / page_size);
+        e->at_region = ksm_block_region_of(block, (next - host) / page_size);
         return;
     }
     e->at_region = end;
@@ -148,7 +140,7 @@ static bool note_hash(KsmEngine *e, KsmBlock *block, size_t p,
 
     switch (result) {
     case KSM_HASH_ZERO:
-        withdraw(e, block, p);
+        ksm_backend_withdraw(&e->twins, block, p);
         if (old & KSM_PAGE_ZERO) {
             ksm_block_set_page(block, p, mark | KSM_PAGE_ZERO);
             return false;
@@ -164,7 +156,7 @@ static bool note_hash(KsmEngine *e, KsmBlock *block, size_t p,
         return false;
     case KSM_HASH_POISONED:
         block->figures.poisoned++;
-        withdraw(e, block, p);
+        ksm_backend_withdraw(&e->twins, block, p);
         ksm_block_set_page(block, p, mark | KSM_PAGE_POISONED);
         trace_ksm_pass_poisoned(ksm_block_page_host(block, p));
         return false;
@@ -176,7 +168,7 @@ static bool note_hash(KsmEngine *e, KsmBlock *block, size_t p,
     if (!same) {
         (*changed)++;
         e->cow_breaks += mark && (old & (KSM_PAGE_HASHED | KSM_PAGE_ZERO));
-        withdraw(e, block, p);
+        ksm_backend_withdraw(&e->twins, block, p);
     }
     if (same && (old & KSM_PAGE_SUBMITTED)) {
         ksm_block_set_page(block, p, digest | mark | KSM_PAGE_HASHED |
@@ -267,7 +259,7 @@ static void read_region(KsmEngine *e, KsmBlock *block, size_t r)
                 }
             }
             if (ranges[i].categories & KSM_PAGE_IS_PFNZERO) {
-                withdraw(e, block, p);
+                ksm_backend_withdraw(&e->twins, block, p);
                 ksm_block_set_page(block, p,
                                    (page & KSM_PAGE_MARKED) | KSM_PAGE_ZERO |
                                    KSM_PAGE_ZEROPAGE);
@@ -363,6 +355,15 @@ static bool memory_is_low(void)
            kib * KiB < MEMORY_RESERVE;
 }
 
+/* Giving merged pages back takes memory: is there enough for region @r? */
+static bool may_give_back(KsmEngine *e, size_t r)
+{
+    if (r % MEMORY_REGIONS == 0) {
+        e->memory_low = memory_is_low();
+    }
+    return !e->memory_low;
+}
+
 /* Would merging pages of the region be worth it? */
 static bool is_worth_it(const KsmEngine *e, const KsmRegion *region)
 {
@@ -373,27 +374,28 @@ static bool is_worth_it(const KsmEngine *e, const KsmRegion *region)
 
 static void arm(KsmEngine *e, KsmBlock *block, size_t r)
 {
-    size_t first, last;
+    KsmRegion *region = &block->regions[r];
+    size_t first, last, size;
     uint8_t *host;
 
+    size = ksm_regions_memory(block, r, r + 1, &host);
+    if (ksm_tracker_arm(&e->tracker, host, size) < 0) {
+        return;
+    }
+    region->armed = true;
+    /*
+     * What was submitted may have been written since it was read, but has
+     * read the same twice: look again soon, not at all regions at once.  What
+     * has been read once must be read again.
+     */
+    region->due = READ_INTERVAL_MAX / 2 + r % READ_INTERVAL_MAX;
     ksm_region_pages(block, r, &first, &last);
-    host = ksm_block_page_host(block, first);
-    if (ksm_tracker_arm(&e->tracker, host,
-                        ksm_block_page_host(block, last) - host) == 0) {
-        block->regions[r].armed = true;
-        /*
-         * What was submitted may have been written since it was read, but has
-         * read the same twice: look again soon, not at all regions at once.
-         * What has been read once must be read again.
-         */
-        block->regions[r].due = READ_INTERVAL_MAX / 2 + r % READ_INTERVAL_MAX;
-        for (size_t p = first; p < last; p++) {
-            KsmPage page = block->pages[p];
+    for (size_t p = first; p < last; p++) {
+        KsmPage page = block->pages[p];
 
-            if ((page & KSM_PAGE_HASHED) && !(page & KSM_PAGE_SUBMITTED)) {
-                ksm_block_set_page(block, p, page | KSM_PAGE_WRITTEN);
-                block->regions[r].pending = true;
-            }
+        if ((page & KSM_PAGE_HASHED) && !(page & KSM_PAGE_SUBMITTED)) {
+            ksm_block_set_page(block, p, page | KSM_PAGE_WRITTEN);
+            region->pending = true;
         }
     }
 }
@@ -402,19 +404,11 @@ static void arm(KsmEngine *e, KsmBlock *block, size_t r)
 static void demote(KsmEngine *e, KsmBlock *block, size_t r)
 {
     KsmRegion *region = &block->regions[r];
-    size_t first, last;
-    uint8_t *host;
 
     if (!ksm_marks_withdraw(&e->marks, block, r)) {
         return;
     }
-    if (region->armed) {
-        ksm_region_pages(block, r, &first, &last);
-        host = ksm_block_page_host(block, first);
-        ksm_tracker_disarm(&e->tracker, host,
-                           ksm_block_page_host(block, last) - host);
-    }
-    region->armed = false;
+    ksm_engine_disarm(e, block, r, r + 1);
     region->promoted = false;
     region->pending = false;
     region->interval = READ_INTERVAL_MAX;
@@ -428,17 +422,10 @@ static void mark_phase(KsmEngine *e, KsmBlock *block, size_t r)
     e->at_region++;
     region->quiet = MIN(region->quiet + 1, UINT8_MAX);
     if (region->blanket) {
-        size_t first, last;
-
-        if (r % 64 == 0) {
-            e->memory_low = memory_is_low();
-        }
-        if (e->memory_low) {
+        if (!may_give_back(e, r)) {
             return;
         }
-        ksm_region_pages(block, r, &first, &last);
-        region->blanket = block->backend->unmerge &&
-                          !block->backend->unmerge(block, first, last);
+        ksm_marks_withdraw(&e->marks, block, r);
     }
     if (!region->promoted) {
         region->promoted = is_worth_it(e, region);
@@ -484,38 +471,28 @@ static void sleep_after_pass(KsmEngine *e, int64_t now_ns)
 }
 
 /* Tell ksmtuned what ksmd is needed for, if that changed. */
-static void demand(KsmEngine *e)
+static void demand(KsmEngine *e, const KsmFigures *sum)
 {
-    KsmFigures sum = { 0 };
-    KsmBlock *block;
-
-    QTAILQ_FOREACH(block, &e->blocks, next) {
-        ksm_block_add_figures(block, &sum);
-    }
-    if (e->marks.marked || sum.pages_marked != e->demanded) {
+    if (e->marks.marked || sum->pages_marked != e->demanded) {
         ksm_rendezvous_demand(&e->twins.rendezvous, e->marks.marked,
-                              sum.pages_marked);
-        e->demanded = sum.pages_marked;
+                              sum->pages_marked);
+        e->demanded = sum->pages_marked;
         e->marks.marked = 0;
     }
 }
 
 static void end_pass(KsmEngine *e, int64_t now_ns)
 {
-    KsmBlock *block;
+    KsmFigures sum = ksm_engine_figures(e);
 
-    demand(e);
+    demand(e, &sum);
     e->phase = KSM_PHASE_IDLE;
     e->full_scans++;
     e->last_pass_ns = now_ns - e->pass_started_ns;
     sleep_after_pass(e, now_ns);
     if (now_ns - e->last_event_ns >= NANOSECONDS_PER_SECOND) {
-        uint64_t hashed = 0;
-
-        QTAILQ_FOREACH(block, &e->blocks, next) {
-            hashed += block->figures.pages_hashed;
-        }
-        qapi_event_send_ksm_pass_completed(e->id, e->full_scans, hashed);
+        qapi_event_send_ksm_pass_completed(e->id, e->full_scans,
+                                           sum.pages_hashed);
         e->last_event_ns = now_ns;
     }
     trace_ksm_pass_end(e->full_scans, e->pass_hashed, e->last_pass_ns);
@@ -524,21 +501,18 @@ static void end_pass(KsmEngine *e, int64_t now_ns)
 /* A region of what ksm-unmerge asked for. */
 static bool unmerge_step(KsmEngine *e)
 {
+    KsmFigures sum;
     KsmBlock *block;
     size_t r;
 
-    if (e->at_region % 64 == 0) {
-        e->memory_low = memory_is_low();
-    }
-    if (e->memory_low || !next_region(e, &block, &r)) {
+    if (!may_give_back(e, e->at_region) || !next_region(e, &block, &r)) {
         e->unmerging = e->memory_low;
         ksm_pass_abandon(e);
-        demand(e);
+        sum = ksm_engine_figures(e);
+        demand(e, &sum);
         return false;
     }
-    if (block->backend->unmerge) {
-        ksm_marks_withdraw(&e->marks, block, r);
-    }
+    ksm_marks_withdraw(&e->marks, block, r);
     e->at_region++;
     return true;
 }

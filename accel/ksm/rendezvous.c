@@ -11,7 +11,6 @@
 #include "qemu/sockets.h"
 #include "qemu/timer.h"
 #include "io/channel-socket.h"
-#include "monitor/monitor.h"
 #include "system/system.h"
 #include "rendezvous.h"
 #include "trace.h"
@@ -58,7 +57,7 @@ static void disconnect(KsmRendezvous *r, const char *message)
     }
 }
 
-static void on_readable(void *opaque)
+static void on_ready(void *opaque)
 {
     KsmRendezvous *r = opaque;
 
@@ -73,8 +72,8 @@ static void watch(KsmRendezvous *r, bool read, bool write)
 {
     int fd = QIO_CHANNEL_SOCKET(r->channel)->fd;
 
-    aio_set_fd_handler(r->ctx, fd, read ? on_readable : NULL,
-                       write ? on_readable : NULL, NULL, NULL, r);
+    aio_set_fd_handler(r->ctx, fd, read ? on_ready : NULL,
+                       write ? on_ready : NULL, NULL, NULL, r);
     r->watching = read;
     r->watching_write = write;
 }

@@ -70,20 +70,19 @@ int ksm_tracker_arm(KsmTracker *tracker, void *host, size_t size)
         .range = { .start = (uintptr_t)host, .len = size },
         .mode = UFFDIO_REGISTER_MODE_WP,
     };
-    uint64_t next;
-    int ret = 0;
+    int ret;
 
     if (ioctl(tracker->uffd, UFFDIO_REGISTER, &reg)) {
         ret = -errno;
     } else {
         ret = ksm_pagemap_arm(tracker->pagemap, (uintptr_t)host,
-                              (uintptr_t)host + size, NULL, 0, &next);
+                              (uintptr_t)host + size);
         if (ret < 0) {
             ksm_tracker_disarm(tracker, host, size);
         }
     }
     trace_ksm_tracker_arm(host, size, ret);
-    return MIN(ret, 0);
+    return ret;
 }
 
 int ksm_tracker_disarm(KsmTracker *tracker, void *host, size_t size)
@@ -108,11 +107,10 @@ int ksm_tracker_collect(KsmTracker *tracker, uint64_t start, uint64_t end,
      */
     int n = ksm_pagemap_written(tracker->pagemap, start, end, ranges,
                                 KSM_TRACKER_RANGES, next);
-    uint64_t ignored;
 
     for (int i = 0; i < n; i++) {
         int ret = ksm_pagemap_arm(tracker->pagemap, ranges[i].start,
-                                  ranges[i].end, NULL, 0, &ignored);
+                                  ranges[i].end);
         if (ret < 0) {
             n = ret;
         }
