@@ -66,7 +66,7 @@ typedef struct KsmBlock {
     uint32_t first;         /* the backend's number of page 0 */
     KsmPage *pages;         /* [max_size / host page], zero pages at first */
     KsmRegion *regions;     /* [regions of max_size] */
-    KsmFigures figures;     /* cumulative ones only; see ksm_block_add_figures() */
+    KsmFigures figures;     /* the cumulative ones */
 } KsmBlock;
 
 typedef QTAILQ_HEAD(, KsmBlock) KsmBlockList;
