@@ -24,7 +24,7 @@ from pathlib import Path
 TOP = Path(__file__).resolve().parent.parent.parent
 sys.path.insert(0, str(TOP / 'tests/vm'))
 
-from ksmtest import ksmhost  # noqa: E402
+from ksmtest import ksmhost, programs  # noqa: E402
 from ksmtest.ksmtuned import Ksmtuned, KsmtunedError  # noqa: E402
 from ksmtest.qmp import QMPClosed, QMPError  # noqa: E402
 from ksmtest.vm import VM, VMError, tail  # noqa: E402
@@ -243,8 +243,8 @@ def test_savevm(bed):
     """savevm and loadvm"""
     image = bed.directory / 'disk.qcow2'
     qemu_img = bed.arguments.qemu.parent / 'qemu-img'
-    if not os.access(qemu_img, os.X_OK):
-        raise Skipped(f'{qemu_img} is missing')
+    if programs.missing(qemu_img):
+        raise Skipped(programs.missing(qemu_img))
     subprocess.run([qemu_img, 'create', '-q', '-f', 'qcow2', image, '64M'],
                    check=True)
     guest = bed.busy(extra=(
@@ -460,10 +460,7 @@ def parse_arguments():
     parser = argparse.ArgumentParser(
         description='Migrate, save, balloon, plug, reset and kill guests '
                     'while the engine is busy with them.')
-    parser.add_argument('--qemu', type=Path, metavar='FILE',
-                        default=TOP / 'build/qemu/qemu-system-x86_64')
-    parser.add_argument('--ksmtuned', type=Path, metavar='FILE',
-                        default=TOP / 'build/service/ksmtuned')
+    programs.add_options(parser)
     names = {test.__name__.removeprefix('test_').replace('_', '-'): test
              for test in TESTS}
     parser.add_argument('tests', nargs='*', metavar='TEST',
@@ -479,9 +476,9 @@ def parse_arguments():
 def main():
     signal.signal(signal.SIGTERM, lambda *unused: sys.exit(128 + 15))
     arguments = parse_arguments()
-    for program in (arguments.qemu, arguments.ksmtuned):
-        if not os.access(program, os.X_OK):
-            sys.exit(f'test-lifecycle: {program} is missing: run make')
+    unbuilt = programs.missing(arguments.qemu, arguments.ksmtuned)
+    if unbuilt:
+        sys.exit(f'test-lifecycle: {unbuilt}')
     if ksmhost.missing():
         print(f'1..0 # SKIP {ksmhost.missing()}')
         sys.exit(SKIP)

@@ -32,7 +32,7 @@ from pathlib import Path
 TOP = Path(__file__).resolve().parent.parent.parent
 sys.path.insert(0, str(TOP / 'tests/vm'))
 
-from ksmtest import ksmhost  # noqa: E402
+from ksmtest import ksmhost, programs  # noqa: E402
 from ksmtest.ksmtuned import Ksmtuned, KsmtunedError  # noqa: E402
 from ksmtest.qmp import QMPError  # noqa: E402
 from ksmtest.vm import VM, VMError  # noqa: E402
@@ -359,10 +359,7 @@ def skip(reason):
 def parse_arguments():
     parser = argparse.ArgumentParser(
         description='Write and verify pages while they are merged and split.')
-    parser.add_argument('--qemu', type=Path, metavar='FILE',
-                        default=TOP / 'build/qemu/qemu-system-x86_64')
-    parser.add_argument('--ksmtuned', type=Path, metavar='FILE',
-                        default=TOP / 'build/service/ksmtuned')
+    programs.add_options(parser)
     parser.add_argument('--writes', type=int, metavar='N', default=10_000_000,
                         help='checked writes, of all guests together '
                              '(default: %(default)s)')
@@ -382,9 +379,9 @@ def main():
     # Raised as an exception: QEMUs are ended and the settings put back.
     signal.signal(signal.SIGTERM, lambda *unused: sys.exit(128 + 15))
     arguments = parse_arguments()
-    for program in (arguments.qemu, arguments.ksmtuned):
-        if not os.access(program, os.X_OK):
-            sys.exit(f'test-torture: {program} is missing: run make')
+    unbuilt = programs.missing(arguments.qemu, arguments.ksmtuned)
+    if unbuilt:
+        sys.exit(f'test-torture: {unbuilt}')
     if ksmhost.missing():
         skip(ksmhost.missing())
     with tempfile.TemporaryDirectory(prefix='ksm-torture-') as name:

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """What the demonstration and the host tests share.
 
+programs   QEMU and ksmtuned, on the command line
 qmp        the QEMU monitor
 vm         one QEMU process with a Linux guest in it
 initramfs  builds the guest's initial RAM disk
