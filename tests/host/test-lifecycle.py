@@ -25,6 +25,8 @@ TOP = Path(__file__).resolve().parent.parent.parent
 sys.path.insert(0, str(TOP / 'tests/vm'))
 
 from ksmtest import ksmhost, programs  # noqa: E402
+from ksmtest.checks import (  # noqa: E402
+    PATIENCE, Failure, Skipped, check, wait_for)
 from ksmtest.ksmtuned import Ksmtuned, KsmtunedError  # noqa: E402
 from ksmtest.qmp import QMPClosed, QMPError  # noqa: E402
 from ksmtest.vm import VM, VMError, tail  # noqa: E402
@@ -33,33 +35,8 @@ GUEST = TOP / 'build/guest'
 SKIP = 77
 MEMORY_MIB = 192
 BOOT_SECONDS = 60
-# For whatever has to happen: long, as a busy machine makes all slow.
-PATIENCE = 30
 # By so much the guest's count grows afterwards: more than all of its files.
 MORE_CHECKED = 40
-
-
-class Failure(Exception):
-    pass
-
-
-class Skipped(Exception):
-    pass
-
-
-def check(condition, what):
-    if not condition:
-        raise Failure(what)
-
-
-def wait_for(condition, what, patience=PATIENCE):
-    deadline = time.monotonic() + patience
-    while True:
-        value = condition()
-        if value:
-            return value
-        check(time.monotonic() < deadline, f'waited in vain for {what}')
-        time.sleep(0.05)
 
 
 class Guest(VM):

@@ -33,6 +33,7 @@ TOP = Path(__file__).resolve().parent.parent.parent
 sys.path.insert(0, str(TOP / 'tests/vm'))
 
 from ksmtest import ksmhost, programs  # noqa: E402
+from ksmtest.checks import Failure  # noqa: E402
 from ksmtest.ksmtuned import Ksmtuned, KsmtunedError  # noqa: E402
 from ksmtest.qmp import QMPError  # noqa: E402
 from ksmtest.vm import VM, VMError  # noqa: E402
@@ -60,10 +61,6 @@ KSMD = {'sleep_millisecs': 20, 'pages_to_scan': 1000, 'smart_scan': 0,
         'run': 1}
 # To do the default number of writes in, by the slowest machine.
 PATIENCE = 300
-
-
-class Failure(Exception):
-    pass
 
 
 def say(text):

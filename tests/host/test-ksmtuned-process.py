@@ -1,0 +1,132 @@
+#!/usr/bin/env python3
+#
+# ksmtuned as a process: options, instances, sockets, systemd
+#
+# SPDX-License-Identifier: GPL-2.0-or-later
+#
+# Usage: test-ksmtuned-process.py KSMTUNED [TEST...]
+#
+# ksmtuned is a real one, its host is made up: see ksmtest/daemon.py.
+
+import contextlib
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+TOP = Path(__file__).resolve().parent.parent.parent
+sys.path.insert(0, str(TOP / 'tests/vm'))
+
+from ksmtest.checks import PATIENCE, check, check_equal  # noqa: E402
+from ksmtest.daemon import run_tests  # noqa: E402
+from ksmtest.engine import Engine  # noqa: E402
+
+
+def test_options(daemon):
+    result = subprocess.run(daemon.command + ['--version'], timeout=PATIENCE,
+                            stdout=subprocess.PIPE, text=True, check=False)
+    check_equal(result.returncode, 0, 'exit status')
+    check(re.match(r'ksmtuned \d+\.\d+', result.stdout), result.stdout)
+    check_equal(daemon.run('--no-such-option').returncode, 2, 'exit status')
+    check_equal(daemon.run('argument').returncode, 2, 'exit status')
+
+
+def test_bad_group(daemon):
+    """An unknown group is an error that names it."""
+    result = daemon.run('--group=no-such-group')
+    check_equal(result.returncode, 1, 'exit status')
+    check('no-such-group' in result.stderr, result.stderr)
+
+
+def test_socket_mode(daemon):
+    """Only root, and the group if there is one, may connect."""
+    daemon.start()
+    check_equal(os.stat(daemon.socket).st_mode & 0o777, 0o660, 'mode')
+    daemon.stop()
+    if os.getuid() == 0:
+        daemon.start('--group=daemon')
+        check_equal(os.stat(daemon.socket).st_gid, 1, 'group')
+
+
+def test_second_instance(daemon):
+    """Only one; the other's pid is named, and nothing of its is touched."""
+    daemon.start()
+    for options in (), ('--restore',):
+        result = daemon.run(*options)
+        check_equal(result.returncode, 1, 'exit status')
+        with open(os.path.join(daemon.runtime, 'lock')) as lock:
+            pid = lock.read().strip()
+        check(f'pid {pid}' in result.stderr, result.stderr)
+    # Another runtime directory, but the same socket.
+    other = os.path.join(daemon.root, 'other')
+    result = daemon.run(f'--runtime-dir={other}', f'--socket={daemon.socket}')
+    check_equal(result.returncode, 1, 'exit status')
+    check('another process listens' in result.stderr, result.stderr)
+    daemon.engine().check_silent()
+
+
+def test_socket_is_file(daemon):
+    """A file in the socket's place is left alone."""
+    path = os.path.join(daemon.root, 'precious')
+    with open(path, 'w') as f:
+        f.write('data')
+    result = daemon.run(f'--socket={path}')
+    check_equal(result.returncode, 1, 'exit status')
+    check('not a socket' in result.stderr, result.stderr)
+    with open(path) as f:
+        check_equal(f.read(), 'data', 'content')
+
+
+def test_stats_log(daemon):
+    """SIGUSR2 logs the statistics."""
+    daemon.start()
+    daemon.engine().check_silent()
+    daemon.process.send_signal(signal.SIGUSR2)
+    daemon.wait_log('"clients": 1')
+    wanted = {'clients', 'index_entries', 'index_bytes', 'twins_told',
+              'cpu_ns', 'ksmd_running', 'demand_waiting_pages',
+              'ksmd_wakeups'}
+    check_equal(set(daemon.stats()), wanted, 'keys')
+
+
+def test_notify(daemon):
+    """systemd hears when engines may connect."""
+    path = os.path.join(daemon.root, 'notify')
+    with contextlib.closing(socket.socket(socket.AF_UNIX,
+                                          socket.SOCK_DGRAM)) as notify:
+        notify.bind(path)
+        notify.settimeout(PATIENCE)
+        daemon.start(environment=dict(os.environ, NOTIFY_SOCKET=path))
+        check_equal(notify.recv(100), b'READY=1', 'notification')
+        daemon.stop()
+        check_equal(notify.recv(100), b'STOPPING=1', 'notification')
+
+
+def test_socket_activation(daemon):
+    """systemd may own the socket: used as it is, and not removed."""
+    path = os.path.join(daemon.root, 'activated.sock')
+    with contextlib.closing(socket.socket(socket.AF_UNIX)) as listener:
+        listener.bind(path)
+        listener.listen()
+        # Descriptor 3, and the shell's pid becomes ksmtuned's.
+        script = ('fd=$1; shift; [ $fd = 3 ] || eval "exec 3<&$fd $fd<&-"; '
+                  'LISTEN_PID=$$ LISTEN_FDS=1 exec "$@"')
+        process = subprocess.Popen(
+            ['bash', '-c', script, 'bash', str(listener.fileno()),
+             *daemon.arguments()],
+            pass_fds=[listener.fileno()], stderr=subprocess.DEVNULL)
+        try:
+            engine = Engine(path)
+            engine.check_silent()
+            engine.close()
+        finally:
+            process.terminate()
+            check_equal(process.wait(timeout=PATIENCE), 0, 'exit status')
+        check(os.path.exists(path), 'the socket is gone')
+
+
+if __name__ == '__main__':
+    sys.exit(run_tests(globals()))

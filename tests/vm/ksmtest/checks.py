@@ -1,0 +1,36 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What a test expects, and waits for."""
+
+import time
+
+# Longest wait for anything; generous, as a busy machine or a wrapper makes
+# all slow.
+PATIENCE = 30.0
+
+
+class Failure(Exception):
+    """A test did not find what it has to; says what came instead."""
+
+
+class Skipped(Exception):
+    """A test can't be done here; says why."""
+
+
+def check(condition, what):
+    if not condition:
+        raise Failure(what)
+
+
+def check_equal(got, wanted, what):
+    check(got == wanted, f"{what}: {got!r}, not {wanted!r}")
+
+
+def wait_for(condition, what, patience=PATIENCE):
+    """Waits for CONDITION() to be true, and returns it."""
+    end = time.monotonic() + patience
+    while True:
+        value = condition()
+        if value:
+            return value
+        check(time.monotonic() < end, f"waited in vain for {what}")
+        time.sleep(0.02)

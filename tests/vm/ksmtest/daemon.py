@@ -1,0 +1,192 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""A ksmtuned on a host that is made up, and what runs tests on it."""
+
+import contextlib
+import json
+import os
+import re
+import shlex
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+
+from .checks import PATIENCE, Failure, check, check_equal, wait_for
+from .engine import Engine
+
+KSM_FILES = {
+    "run": "0", "pages_to_scan": "100", "sleep_millisecs": "20",
+    "smart_scan": "1", "use_zero_pages": "0",
+    "advisor_mode": "[none] scan-time", "full_scans": "7",
+    "pages_scanned": "0", "pages_sharing": "0", "pages_shared": "0",
+    "ksm_zero_pages": "0", "max_page_sharing": "256",
+    "merge_across_nodes": "1",
+}
+SETTINGS = ("run", "pages_to_scan", "sleep_millisecs", "smart_scan",
+            "use_zero_pages", "advisor_mode")
+
+
+class Daemon:
+    """A ksmtuned, and what it sees of the host."""
+
+    def __init__(self, command):
+        self.command = command
+        self.directory = tempfile.TemporaryDirectory(prefix="test-ksmtuned-")
+        self.root = self.directory.name
+        self.ksm = os.path.join(self.root, "ksm")
+        self.proc = os.path.join(self.root, "proc")
+        self.runtime = os.path.join(self.root, "run")
+        self.socket = os.path.join(self.runtime, "engine.sock")
+        self.state = os.path.join(self.runtime, "ksmd-settings")
+        self.stats_file = os.path.join(self.root, "stats.json")
+        self.log_path = os.path.join(self.root, "log")
+        self.process = None
+        self.engines = []
+        os.mkdir(self.ksm)
+        os.mkdir(self.proc)
+        self.set_memory(1 << 20)
+        for name, value in KSM_FILES.items():
+            self.set(name, value)
+
+    def set_memory(self, kib):
+        with open(os.path.join(self.proc, "meminfo"), "w") as f:
+            f.write(f"MemTotal:       {kib} kB\nSwapTotal:      0 kB\n")
+
+    def set(self, name, value):
+        """As the kernel does it: readers never see an empty file."""
+        path = os.path.join(self.ksm, name)
+        with open(path + ".new", "w") as f:
+            f.write(f"{value}\n")
+        os.rename(path + ".new", path)
+
+    def get(self, name):
+        with open(os.path.join(self.ksm, name)) as f:
+            text = f.read().strip()
+        choice = re.search(r"\[(.*)\]", text)
+        return choice.group(1) if choice else text
+
+    def settings(self):
+        return {name: self.get(name) for name in SETTINGS}
+
+    def arguments(self, *more):
+        return (self.command +
+                [f"--runtime-dir={self.runtime}", f"--sysfs-root={self.ksm}",
+                 f"--proc-root={self.proc}", "--debug", *more])
+
+    def start(self, *more, environment=None):
+        arguments = self.arguments(f"--stats-file={self.stats_file}", *more)
+        with open(self.log_path, "a") as log:
+            self.process = subprocess.Popen(
+                arguments, stderr=log, env=environment,
+                stdin=subprocess.DEVNULL)
+        wait_for(self.listens, "the socket")
+        return self
+
+    def listens(self):
+        check(self.process.poll() is None, "ksmtuned ended: " + self.log())
+        with contextlib.closing(socket.socket(socket.AF_UNIX)) as probe:
+            return probe.connect_ex(self.socket) == 0
+
+    def run(self, *more):
+        return subprocess.run(self.arguments(*more), stderr=subprocess.PIPE,
+                              text=True, timeout=PATIENCE, check=False)
+
+    def stop(self, number=signal.SIGTERM, status=0):
+        if self.process is None:
+            return
+        self.process.send_signal(number)
+        got = self.process.wait(timeout=PATIENCE)
+        self.process = None
+        check_equal(got, status, "exit status (log: " + self.log() + ")")
+
+    def engine(self, **options):
+        engine = Engine(self.socket, **options)
+        self.engines.append(engine)
+        return engine
+
+    def log(self):
+        with open(self.log_path, errors="replace") as f:
+            return f.read()
+
+    def wait_log(self, words):
+        wait_for(lambda: words in self.log(), f"{words!r} in the log")
+
+    def stats(self):
+        with open(self.stats_file) as f:
+            return json.load(f)
+
+    def wait_stats(self, **wanted):
+        def reached():
+            try:
+                stats = self.stats()
+            except FileNotFoundError:
+                return False
+            return all(stats[key] == value for key, value in wanted.items())
+        try:
+            wait_for(reached, f"statistics {wanted}")
+        except Failure as failure:
+            raise Failure(f"{failure}: {self.stats()}") from failure
+
+    def full_scan(self):
+        self.set("pages_scanned", int(self.get("pages_scanned")) + 1000)
+        self.set("full_scans", int(self.get("full_scans")) + 1)
+
+    def finish(self):
+        for engine in self.engines:
+            engine.close()
+        try:
+            if self.process and self.process.poll() is None:
+                self.stop()
+            elif self.process:
+                raise Failure(f"ksmtuned ended by itself, status "
+                              f"{self.process.returncode}: " + self.log())
+        finally:
+            if self.process and self.process.poll() is None:
+                self.process.kill()
+                self.process.wait()
+            self.directory.cleanup()
+
+
+def run_test(command, test):
+    daemon = Daemon(command)
+    try:
+        try:
+            test(daemon)
+        except BaseException:
+            # Show what happened before why cleaning up may fail, too.
+            with contextlib.suppress(FileNotFoundError):
+                for line in daemon.log().splitlines():
+                    print("# log:", line)
+            raise
+    finally:
+        daemon.finish()
+
+
+def run_tests(functions):
+    """Runs those of FUNCTIONS, a dictionary by name, that are tests.
+
+    Each has a Daemon to itself.  The command line is KSMTUNED [TEST...];
+    KSMTUNED_WRAPPER in the environment, e.g. "valgrind -q", goes before it.
+    Prints TAP, and returns the exit status.
+    """
+    if len(sys.argv) < 2:
+        print(f"usage: {sys.argv[0]} KSMTUNED [TEST...]", file=sys.stderr)
+        return 2
+    command = shlex.split(os.environ.get("KSMTUNED_WRAPPER", ""))
+    command.append(sys.argv[1])
+    tests = [(name[5:].replace("_", "-"), value)
+             for name, value in functions.items() if name.startswith("test_")]
+    if sys.argv[2:]:
+        tests = [test for test in tests if test[0] in sys.argv[2:]]
+    failures = 0
+    print(f"1..{len(tests)}", flush=True)
+    for number, (name, test) in enumerate(tests, 1):
+        try:
+            run_test(command, test)
+            print(f"ok {number} {name}", flush=True)
+        except Exception as e:
+            failures += 1
+            print(f"# {type(e).__name__}: {e}".replace("\n", "\n# "))
+            print(f"not ok {number} {name}", flush=True)
+    return 1 if failures or not tests else 0
