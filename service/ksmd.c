@@ -9,7 +9,8 @@
  * that no longer has the value of the boost was changed by someone else, whose
  * wish counts.
  *
- * max_page_sharing, merge_across_nodes and use_zero_pages are never touched.
+ * max_page_sharing and merge_across_nodes are never touched: the kernel allows
+ * that only while nothing is merged.
  */
 #include <errno.h>
 #include <fcntl.h>

@@ -51,6 +51,14 @@ static bool policy_is_many(const KsmtunedReadings *r)
                                    walked_pages / KSMTUNED_POLICY_URGENT_PART);
 }
 
+/* When the waiting pages are served, if they are many. */
+static int64_t policy_urgent_ms(const KsmtunedPolicyState *state,
+                                const KsmtunedReadings *r)
+{
+    return MAX(r->oldest_ms + KSMTUNED_POLICY_GATHER_MS,
+               state->patient_until_ms);
+}
+
 /* Note ksmd's progress since the last decision. */
 static void policy_follow(KsmtunedPolicyState *state,
                           const KsmtunedReadings *r)
@@ -121,8 +129,7 @@ static unsigned policy_scans_needed(KsmtunedPolicyState *state,
     if (r->now_ms < state->hold_until_ms) {
         return 0;
     }
-    if (r->waiting_pages && r->now_ms >= state->patient_until_ms &&
-        policy_is_many(r)) {
+    if (policy_is_many(r) && r->now_ms >= policy_urgent_ms(state, r)) {
         *why = "many pages wait";
         return KSMTUNED_POLICY_DEMAND_SCANS;
     }
@@ -152,7 +159,7 @@ static int64_t policy_rest_ms(const KsmtunedPolicyState *state,
     if (r->waiting_pages) {
         at_ms = r->oldest_ms + ksmtuned_policy_wait_ms(state);
         if (policy_is_many(r)) {
-            at_ms = MIN(at_ms, state->patient_until_ms);
+            at_ms = MIN(at_ms, policy_urgent_ms(state, r));
         }
     }
     at_ms = MAX(at_ms, state->hold_until_ms);

@@ -14,9 +14,14 @@
 
 /* Between two looks at ksmd while it runs hard. */
 #define KSMTUNED_POLICY_TICK_MS         50
-/* ksmd is woken at once for so many pages, or 1/16 of what it must walk. */
+/* ksmd is woken soon for so many pages, or 1/16 of what it must walk. */
 #define KSMTUNED_POLICY_URGENT_PAGES    256
 #define KSMTUNED_POLICY_URGENT_PART     16
+/*
+ * But not before they have waited so long: the pages of a pair are marked by
+ * two engines, each in its own next pass, and one page alone merges nothing.
+ */
+#define KSMTUNED_POLICY_GATHER_MS       1000
 /*
  * Fewer pages wait so long: at least 10 s, and 200 times what waking ksmd
  * costs, so that it takes at most 1/200 of a core in the long run.

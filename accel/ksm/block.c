@@ -173,8 +173,8 @@ char *ksm_block_ineligible_message(const KsmBlock *block,
             "is of explicit huge pages, which can't be merged: use memory"
             " without hugetlb",
         [KSM_INELIGIBLE_READ_ONLY] =
-            "is read-only: the guest can't write it, so QEMU processes that"
-            " map one file share it already",
+            "is read-only: nothing in it changes, so it is not tracked; a ROM"
+            " is marked whole",
         [KSM_INELIGIBLE_DEVICE] = "is a device's memory",
         [KSM_INELIGIBLE_SHARED] =
             "is share=on, and the kernel merges only private memory: use"
@@ -266,6 +266,9 @@ void ksm_block_add_figures(const KsmBlock *block, KsmFigures *sum)
     sum->pages_submitted += own->pages_submitted;
     sum->poisoned += own->poisoned;
     sum->pages_volatile += own->pages_volatile;
+    if (block->whole) {
+        sum->pages_marked += block->max_size / qemu_real_host_page_size();
+    }
     for (size_t r = 0; r < block->n_regions; r++) {
         const KsmRegion *region = &block->regions[r];
         size_t first, last;

@@ -54,10 +54,11 @@ typedef struct KsmBlock {
     uint8_t *host;
     uint64_t size;          /* used length in bytes */
     uint64_t max_size;
-    /* Why it is not merged; valid while !eligible. */
+    /* Why it is not tracked; valid while !eligible. */
     bool eligible;
+    bool whole;             /* marked whole; only while !eligible */
     KsmIneligible reason;
-    const KsmBackend *backend;      /* valid while eligible */
+    const KsmBackend *backend;      /* of a block that is or was eligible */
 
     /* The rest is set while eligible. */
     size_t n_pages;         /* of the used length */

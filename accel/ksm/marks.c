@@ -142,6 +142,25 @@ bool ksm_marks_withdraw(KsmMarks *marks, KsmBlock *block, size_t r)
     return true;
 }
 
+void ksm_marks_whole(KsmBlock *block)
+{
+    const size_t n = block->max_size / qemu_real_host_page_size();
+
+    if (!block->whole && block->backend && block->backend->merge &&
+        block->backend->merge(block, 0, n)) {
+        block->whole = true;
+    }
+}
+
+void ksm_marks_withdraw_whole(KsmBlock *block)
+{
+    const size_t n = block->max_size / qemu_real_host_page_size();
+
+    if (block->whole && block->backend->unmerge(block, 0, n)) {
+        block->whole = false;
+    }
+}
+
 static unsigned count_runs(const KsmBlock *block, size_t first, size_t last,
                            KsmMarkRule rule)
 {

@@ -45,6 +45,14 @@ bool ksm_marks_update(KsmMarks *marks, KsmBlock *block, size_t r);
 /* Take all marks of region @r away, whoever made them. */
 bool ksm_marks_withdraw(KsmMarks *marks, KsmBlock *block, size_t r);
 
+/*
+ * A ROM is not tracked, for nothing in it changes.  It is small and alike in
+ * many guests, so it is marked whole, with what it may grow to: a huge page
+ * often backs all of it.  ksmd is not woken for that alone.
+ */
+void ksm_marks_whole(KsmBlock *block);
+void ksm_marks_withdraw_whole(KsmBlock *block);
+
 /* What is marked of a region. */
 typedef struct KsmMarkRule {
     bool zeros;             /* zero pages too, not only twins */

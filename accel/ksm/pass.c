@@ -451,6 +451,9 @@ static void begin_pass(KsmEngine *e, int64_t now_ns)
             ksm_engine_stop_block(e, block);
             block->reason = KSM_INELIGIBLE_READ_ONLY;
         }
+        if (!block->eligible && block->reason == KSM_INELIGIBLE_READ_ONLY) {
+            ksm_marks_whole(block);
+        }
     }
     e->pass_started_ns = now_ns;
     e->pass_hashed = 0;
@@ -507,6 +510,11 @@ static bool unmerge_step(KsmEngine *e)
 
     if (!may_give_back(e, e->at_region) || !next_region(e, &block, &r)) {
         e->unmerging = e->memory_low;
+        if (!e->unmerging) {
+            QTAILQ_FOREACH(block, &e->blocks, next) {
+                ksm_marks_withdraw_whole(block);
+            }
+        }
         ksm_pass_abandon(e);
         sum = ksm_engine_figures(e);
         demand(e, &sum);

@@ -240,6 +240,37 @@ static void test_marks(void)
     qtest_quit(qts);
 }
 
+static uint64_t total(QTestState *qts, const char *what)
+{
+    g_autoptr(QDict) info = query(qts);
+
+    return qdict_get_int(qdict_get_qdict(info, "figures"), what);
+}
+
+/* ROMs are not tracked, but marked whole, until ksm-unmerge. */
+static void test_roms(void)
+{
+    QTestState *qts = qtest_init(MACHINE KSM ALONE);
+    g_autoptr(QDict) info = NULL;
+    uint64_t marked, rom_pages;
+
+    wait_passes(qts, 2);
+    info = query(qts);
+    g_assert_cmpstr(ineligible(info, "pc.bios"), ==, "read-only");
+    rom_pages = qdict_get_int(find_block(info, "pc.bios"), "size") / PAGE;
+    g_assert_cmpuint(rom_pages, >, 0);
+    marked = total(qts, "pages-marked");
+    g_assert_cmpuint(marked, >=,
+                     rom_pages + figure(qts, "pc.ram", "pages-marked"));
+
+    qtest_qmp_assert_success(qts, "{'execute': 'ksm-unmerge'}");
+    for (int i = 0; i < 500 && total(qts, "pages-marked"); i++) {
+        g_usleep(10000);
+    }
+    g_assert_cmpuint(total(qts, "pages-marked"), ==, 0);
+    qtest_quit(qts);
+}
+
 /* A guest without twins keeps its huge pages, and is not tracked. */
 static void test_huge_pages_stay_whole(void)
 {
@@ -694,6 +725,7 @@ int main(int argc, char **argv)
     ADD(twins);
     ADD(residency);
     ADD(marks);
+    ADD(roms);
     ADD(huge_pages_stay_whole);
     ADD(vma_budget);
     ADD(merge_off);

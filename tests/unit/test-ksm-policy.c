@@ -55,6 +55,13 @@ static void host_pass(Host *host, int64_t ms)
     host->in.now_ms += ms;
 }
 
+/* Ask when both sides of all pairs had the time to be marked. */
+static void host_gather(Host *host)
+{
+    host_pass(host, KSMTUNED_POLICY_GATHER_MS);
+    host_decide(host);
+}
+
 /* ksmd completes a scan that takes @ms of its time. */
 static void host_scan(Host *host, int64_t ms)
 {
@@ -107,7 +114,13 @@ static void test_urgent(void)
     Host host;
 
     host_init(&host);
-    host_demand(&host, KSMTUNED_POLICY_URGENT_PAGES);
+    host_demand(&host, KSMTUNED_POLICY_URGENT_PAGES / 2);
+    host_pass(&host, KSMTUNED_POLICY_GATHER_MS - 1);
+    host_demand(&host, KSMTUNED_POLICY_URGENT_PAGES / 2);
+    host_decide(&host);
+    g_assert_false(host.out.boost);
+    g_assert_cmpint(host.out.next_ms, ==, 1);
+    host_pass(&host, 1);
     host_decide(&host);
     g_assert_true(host.out.boost);
     g_assert_true(host.out.begin_service);
@@ -124,7 +137,7 @@ static void test_three_scans(void)
 
     host_init(&host);
     host_demand(&host, 1000);
-    host_decide(&host);
+    host_gather(&host);
     host_scan(&host, 100);
     host_decide(&host);
     host_scan(&host, 100);
@@ -145,7 +158,7 @@ static void test_many(void)
     host_init(&host);
     host.in.merged_pages = 262144;
     host_demand(&host, 262144 / KSMTUNED_POLICY_URGENT_PART - 1);
-    host_decide(&host);
+    host_gather(&host);
     g_assert_false(host.out.boost);
     host_demand(&host, 1);
     host_decide(&host);
@@ -154,7 +167,7 @@ static void test_many(void)
     host_init(&host);
     host.in.marked_pages = 262144;
     host_demand(&host, 1000);
-    host_decide(&host);
+    host_gather(&host);
     g_assert_false(host.out.boost);
 }
 
@@ -195,7 +208,7 @@ static void test_cost(void)
 
         host_init(&host);
         host_demand(&host, 300);
-        host_decide(&host);
+        host_gather(&host);
         host_serve(&host, scan_ms[i]);
         begin_ns = host.in.ksmd_cpu_ns;
         begin_ms = host.in.now_ms;
@@ -229,14 +242,14 @@ static void test_meanwhile(void)
 
     host_init(&host);
     host_demand(&host, 1000);
-    host_decide(&host);
-    host_scan(&host, 100);
+    host_gather(&host);
+    host_scan(&host, KSMTUNED_POLICY_GATHER_MS / 2);
     host_demand(&host, 1000);
     host.in.merged_pages = 500;
     host_decide(&host);
-    host_scan(&host, 100);
+    host_scan(&host, KSMTUNED_POLICY_GATHER_MS / 2);
     host_decide(&host);
-    host_scan(&host, 100);
+    host_scan(&host, KSMTUNED_POLICY_GATHER_MS / 2);
     host_decide(&host);
     g_assert_true(host.out.boost);
     g_assert_true(host.out.end_service);
@@ -253,7 +266,7 @@ static void test_meanwhile_few(void)
 
     host_init(&host);
     host_demand(&host, 1000);
-    host_decide(&host);
+    host_gather(&host);
     host_scan(&host, 100);
     host_demand(&host, 10);
     host.in.merged_pages = 500;
@@ -275,13 +288,13 @@ static void test_futile(void)
 
     host_init(&host);
     host_demand(&host, 100000);
-    host_decide(&host);
+    host_gather(&host);
     while (host.out.boost) {
         host_scan(&host, 100);
         host_decide(&host);
     }
     host_demand(&host, 100000);
-    host_decide(&host);
+    host_gather(&host);
     g_assert_false(host.out.boost);
     wait_ms = host.out.next_ms;
     g_assert_cmpint(wait_ms, >=, 3 * 100 * 200);
@@ -317,7 +330,7 @@ static void test_cleanup_while_running(void)
 
     host_init(&host);
     host_demand(&host, 1000);
-    host_decide(&host);
+    host_gather(&host);
     host_scan(&host, 10);
     host_decide(&host);
     host_scan(&host, 10);
@@ -360,7 +373,7 @@ static void test_stall_blind(void)
     host_init(&host);
     host.in.progress_known = false;
     host_demand(&host, 1000);
-    host_decide(&host);
+    host_gather(&host);
     host_pass(&host, KSMTUNED_POLICY_STALL_MS * 10);
     host_decide(&host);
     g_assert_true(host.out.boost);
@@ -376,7 +389,7 @@ static void test_hold(void)
 
     host_init(&host);
     host_demand(&host, 1000);
-    host_decide(&host);
+    host_gather(&host);
     host.in.ksmd_runs = false;
     host_decide(&host);
     g_assert_false(host.out.boost);
