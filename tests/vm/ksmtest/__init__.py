@@ -5,6 +5,9 @@ programs   QEMU and ksmtuned, on the command line
 checks     what a test expects, and waits for
 qmp        the QEMU monitor
 vm         one QEMU process with a Linux guest in it
+qtest      one whose guest is the test
+restricted a host that has less, or permits less
+cases      runs test cases one by one
 initramfs  builds the guest's initial RAM disk
 ksmhost    the host's KSM settings: lock, save, put back
 sample     what memory and CPU time the processes take

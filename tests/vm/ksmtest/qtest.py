@@ -1,0 +1,180 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""A VM whose guest is the test: its RAM is written and read over a socket.
+
+No CPU runs in it, so nothing but the test writes, and it is up at once.
+"""
+
+import array
+import base64
+import contextlib
+import os
+import re
+import socket
+import time
+
+from . import ksmhost
+from .checks import PATIENCE, Failure, check
+from .vm import VM
+
+PAGE = 4096
+HUGE = 2 << 20
+MEMORY_MIB = 128
+# Where the test writes: firmware uses nothing there.
+BASE = 16 << 20
+# What one line of the protocol carries.
+CHUNK = 256 * 1024
+NO_RENDEZVOUS = "/nonexistent/engine.sock"
+KSMD = {"sleep_millisecs": 10, "pages_to_scan": 5000, "smart_scan": 0,
+        "run": 1}
+# In /proc/PID/pagemap.
+PRESENT, FRAME = 1 << 63, (1 << 55) - 1
+
+
+class QTest(VM):
+    """Its ksm object, with the further properties KSM, is never at rest.
+
+    COMMAND goes in front of QEMU's, see ksmtest.restricted.
+    """
+
+    def __init__(self, qemu, directory, name="guest", *, command=(), ksm="",
+                 rendezvous=NO_RENDEZVOUS):
+        self._path = f"{directory}/{name}.qtest"
+        self._held = bytearray()
+        super().__init__(
+            qemu, directory, name, accel="qtest", machine="q35",
+            memory_mib=MEMORY_MIB,
+            extra=("-qtest", f"unix:{self._path}",
+                   # It would log every byte.
+                   "-qtest-log", "/dev/null", "-object",
+                   "ksm,id=ksm0,sleep-millisecs=10,max-cpu-percent=100,"
+                   f"rendezvous.type=unix,rendezvous.path={rendezvous}{ksm}"))
+        self._arguments = [*command, *self._arguments]
+
+    def start(self):
+        with socket.socket(socket.AF_UNIX) as listener:
+            listener.bind(self._path)
+            # QEMU may run as another user.
+            os.chmod(self._path, 0o666)
+            listener.listen()
+            listener.settimeout(PATIENCE)
+            super().start()
+            # QEMU has connected before it greeted on its monitor.
+            self._connection, _ = listener.accept()
+        os.unlink(self._path)
+        self._connection.settimeout(PATIENCE)
+        self._answers = self._connection.makefile("rb")
+
+    # The guest's memory
+
+    def fill(self, data):
+        """Has it hold DATA, from its first page."""
+        self._held = bytearray(data)
+        self._write(BASE, data)
+
+    def put(self, page, data):
+        """Overwrites pages: as the guest does it, when they are merged."""
+        self._held[page * PAGE:page * PAGE + len(data)] = data
+        self._write(BASE + page * PAGE, data)
+
+    def check_contents(self):
+        """Every byte has to be what was written last."""
+        got = b"".join(
+            base64.b64decode(self._request(b"b64read %#x %#x" % (
+                BASE + at, min(CHUNK, len(self._held) - at))))
+            for at in range(0, len(self._held), CHUNK))
+        check(got == self._held,
+              f"{self.name}: RAM does not hold what was written")
+
+    def _write(self, address, data):
+        for at in range(0, len(data), CHUNK):
+            part = data[at:at + CHUNK]
+            self._request(b"b64write %#x %#x %s" % (
+                address + at, len(part), base64.b64encode(part)))
+
+    def _request(self, line):
+        self._connection.sendall(line + b"\n")
+        answer = self._answers.readline()
+        if not answer.startswith(b"OK"):
+            raise self._error(f"qtest answers {answer!r}")
+        return answer[2:].strip()
+
+    def ram(self):
+        """Where its RAM begins in QEMU."""
+        # Not at 0, where the firmware may be seen instead.
+        answer = self.qmp.human(f"gpa2hva {BASE:#x}")
+        return int(re.search(r"is (0x[0-9a-f]+)", answer)[1], 16) - BASE
+
+    def frames(self):
+        """Of each page of its RAM: what the kernel says in pagemap."""
+        entries = array.array("Q")
+        with open(f"/proc/{self.pid}/pagemap", "rb") as pagemap:
+            pagemap.seek(self.ram() // PAGE * entries.itemsize)
+            entries.frombytes(
+                pagemap.read((MEMORY_MIB << 20) // PAGE * entries.itemsize))
+        return entries
+
+    def resident_pages(self):
+        """How many are mapped, zero pages included."""
+        return sum(bool(entry & PRESENT) for entry in self.frames())
+
+    def frames_of(self, pages):
+        """The set of page frames that hold PAGES; fewer if they are merged."""
+        entries = self.frames()
+        return {entries[BASE // PAGE + page] & FRAME for page in pages}
+
+    # Its engine
+
+    def ksm(self):
+        return self.execute("query-ksm")
+
+    def figures(self):
+        """Those of its RAM: that of devices has ROMs in it."""
+        return next(block["figures"] for block in self.ksm()["ramblocks"]
+                    if block["name"] == "pc.ram")
+
+    def limits(self):
+        """What limits the engine: messages by name."""
+        return {limit["limit"]: limit["message"]
+                for limit in self.ksm()["limits"]}
+
+    def set_run(self, run):
+        self.execute("qom-set", {"path": "/objects/ksm0", "property": "run",
+                                 "value": run})
+
+    def passes(self, number=1):
+        """Lets NUMBER passes begin and end."""
+        until = self.ksm()["full-scans"] + number + 1
+        while self.ksm()["full-scans"] < until:
+            self.execute("ksm-scan")
+            time.sleep(0.005)
+
+    def wait(self, condition, what):
+        """Lets passes run until CONDITION() is true."""
+        end = time.monotonic() + PATIENCE
+        while not condition():
+            if time.monotonic() > end:
+                raise Failure(f"{self.name}: waited in vain for {what}: "
+                              f"{self.ksm()}")
+            self.passes()
+
+    def wait_figure(self, name, value):
+        self.wait(lambda: self.figures()[name] == value,
+                  f"{name} to be {value}")
+
+    def wait_frames(self, pages, number):
+        self.wait(lambda: len(self.frames_of(pages)) == number,
+                  f"{len(pages)} pages to be merged into {number}")
+
+
+@contextlib.contextmanager
+def ksmd():
+    """ksmd merges what is marked, meanwhile; in a ksmhost.KSMHost."""
+    if ksmhost.read("advisor_mode") not in (None, "none"):
+        ksmhost.write("advisor_mode", "none")
+    for name, value in KSMD.items():
+        if ksmhost.read(name) is not None:
+            ksmhost.write(name, value)
+    try:
+        yield
+    finally:
+        ksmhost.write("run", 0)
