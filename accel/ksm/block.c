@@ -83,6 +83,18 @@ void ksm_block_stop(KsmBlock *block)
     g_clear_pointer(&block->regions, g_free);
 }
 
+KsmBlock *ksm_block_leave(KsmBlock *block)
+{
+    KsmBlock *leaving = ksm_block_new(NULL, block->size, block->max_size);
+
+    leaving->backend = block->backend;
+    leaving->first = block->first;
+    leaving->n_pages = block->n_pages;
+    leaving->pages = g_steal_pointer(&block->pages);
+    ksm_block_stop(block);
+    return leaving;
+}
+
 void ksm_block_resize(KsmBlock *block, uint64_t size)
 {
     const size_t n_pages = size / qemu_real_host_page_size();
@@ -127,7 +139,7 @@ bool ksm_block_is_read_only(const KsmBlock *block)
     return !rb || is_read_only(rb);
 }
 
-bool ksm_block_is_eligible(KsmBlock *block, bool merge)
+bool ksm_block_is_eligible(KsmBlock *block)
 {
     const size_t page_size = qemu_real_host_page_size();
     RAMBlock *rb;
@@ -136,7 +148,7 @@ bool ksm_block_is_eligible(KsmBlock *block, bool merge)
     rb = find_ram_block(block->host);
     if (!rb || rb->mr->ram_device) {
         block->reason = KSM_INELIGIBLE_DEVICE;
-    } else if (!merge) {
+    } else if (!block->merge) {
         block->reason = KSM_INELIGIBLE_MERGE_OFF;
     } else if (qemu_ram_pagesize(rb) > page_size) {
         block->reason = KSM_INELIGIBLE_HUGETLB;
@@ -188,6 +200,9 @@ char *ksm_block_ineligible_message(const KsmBlock *block,
             "is pinned for a device: without vfio devices it can be merged",
         [KSM_INELIGIBLE_RECEIVING] = "is being received by migration",
         [KSM_INELIGIBLE_UNALIGNED] = "is not made of whole host pages",
+        [KSM_INELIGIBLE_TOO_LARGE] =
+            "has more pages than can be numbered together with the others':"
+            " give the guest less than 2^32 pages",
     };
 
     g_autofree char *name = ksm_block_name(block);
@@ -228,6 +243,11 @@ void ksm_block_set_page(KsmBlock *block, size_t page, KsmPage value)
     KsmPage changed = old ^ value;
 
     block->pages[page] = value;
+    region->unstable += ksm_page_is_volatile(value) -
+                        ksm_page_is_volatile(old);
+    if (changed & KSM_PAGE_SUBMITTED) {
+        region->submitted += value & KSM_PAGE_SUBMITTED ? 1 : -1;
+    }
     if (changed & KSM_PAGE_MARKED) {
         region->marked += value & KSM_PAGE_MARKED ? 1 : -1;
     }
@@ -249,12 +269,16 @@ void ksm_block_set_page(KsmBlock *block, size_t page, KsmPage value)
 
 size_t ksm_block_metadata(const KsmBlock *block)
 {
-    if (!block->eligible) {
-        return sizeof(*block);
+    size_t bytes = sizeof(*block);
+
+    if (block->pages) {
+        bytes += block->max_size / qemu_real_host_page_size() *
+                 sizeof(KsmPage);
     }
-    return sizeof(*block) +
-           block->max_size / qemu_real_host_page_size() * sizeof(KsmPage) +
-           regions_of(block, block->max_size) * sizeof(KsmRegion);
+    if (block->regions) {
+        bytes += regions_of(block, block->max_size) * sizeof(KsmRegion);
+    }
+    return bytes;
 }
 
 void ksm_block_add_figures(const KsmBlock *block, KsmFigures *sum)
@@ -265,7 +289,6 @@ void ksm_block_add_figures(const KsmBlock *block, KsmFigures *sum)
     sum->pages_hashed += own->pages_hashed;
     sum->pages_submitted += own->pages_submitted;
     sum->poisoned += own->poisoned;
-    sum->pages_volatile += own->pages_volatile;
     if (block->whole) {
         sum->pages_marked += block->max_size / qemu_real_host_page_size();
     }
@@ -276,6 +299,8 @@ void ksm_block_add_figures(const KsmBlock *block, KsmFigures *sum)
         ksm_region_pages(block, r, &first, &last);
         sum->pages_tracked += region->armed ? last - first : 0;
         sum->pages_twins += region->twins;
+        sum->pages_unshared += region->submitted - region->twins;
+        sum->pages_volatile += region->unstable;
         sum->pages_zero += region->zeros;
         sum->pages_marked += region->marked;
     }

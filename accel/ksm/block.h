@@ -30,6 +30,8 @@ typedef struct KsmRegion {
     uint16_t twins;
     uint16_t zeros;
     uint16_t zeropages;
+    uint16_t submitted;
+    uint16_t unstable;      /* see ksm_page_is_volatile() */
     uint16_t marked;
     uint16_t runs;          /* of marked pages: each may cost 2 mappings */
     /* Passes until all of the region is read again. */
@@ -45,6 +47,8 @@ typedef struct KsmRegion {
     bool resubmit:1;        /* digests must be submitted again */
     bool marks_due:1;       /* marks may not match twins and zeros */
     bool blanket:1;         /* has a mark that QEMU made, not the engine */
+    bool whole:1;           /* marked whole, for want of mappings */
+    bool reseed:1;          /* digests are of another seed */
 } KsmRegion;
 
 typedef struct KsmBackend KsmBackend;
@@ -56,7 +60,9 @@ typedef struct KsmBlock {
     uint64_t max_size;
     /* Why it is not tracked; valid while !eligible. */
     bool eligible;
-    bool whole;             /* marked whole; only while !eligible */
+    bool merge;             /* mem-merge= and merge= allow it */
+    bool blanket;           /* QEMU marked all of it before we came */
+    bool whole;             /* we did; only while !eligible */
     KsmIneligible reason;
     const KsmBackend *backend;      /* of a block that is or was eligible */
 
@@ -82,10 +88,16 @@ void ksm_block_stop(KsmBlock *block);
 void ksm_block_resize(KsmBlock *block, uint64_t size);
 
 /*
- * Why @block can't be merged by any backend.  Call with the BQL held.
- * Returns false and sets block->reason; backends add their own reasons.
+ * Move the records of an eligible @block into a block of their own, which has
+ * no memory: what was submitted is still to be withdrawn.  Stops @block.
  */
-bool ksm_block_is_eligible(KsmBlock *block, bool merge);
+KsmBlock *ksm_block_leave(KsmBlock *block);
+
+/*
+ * Why @block can't be merged by any backend.  Returns false and sets
+ * block->reason; backends add their own reasons.  Any thread.
+ */
+bool ksm_block_is_eligible(KsmBlock *block);
 /* It is a ROM: RAMBlocks become one after they are added.  Any thread. */
 bool ksm_block_is_read_only(const KsmBlock *block);
 /* What mem-merge= and merge= say of the block now.  BQL. */

@@ -160,20 +160,10 @@ static void rendezvous_connected(void *opaque,
     KsmBlock *block;
 
     if (!ksm_hasher_has_seed(&e->hasher, seed)) {
-        /* Digests made with another seed mean nothing any more. */
         ksm_hasher_seed(&e->hasher, seed);
         QTAILQ_FOREACH(block, &e->blocks, next) {
-            for (size_t p = 0; p < block->n_pages; p++) {
-                KsmPage page = block->pages[p];
-
-                if (page & KSM_PAGE_HASHED) {
-                    ksm_block_set_page(block, p, page & (KSM_PAGE_MARKED |
-                                                         KSM_PAGE_POISONED));
-                }
-            }
             for (size_t r = 0; r < block->n_regions; r++) {
-                block->regions[r].due = block->regions[r].armed ? 1 : 0;
-                block->regions[r].interval = 1;
+                block->regions[r].reseed = true;
             }
         }
     }
@@ -246,43 +236,43 @@ void ksm_engine_disarm(KsmEngine *e, KsmBlock *block, size_t r, size_t end)
     }
 }
 
-/* Withdraw the pages of @block from @first on. */
-static void withdraw_from(KsmEngine *e, KsmBlock *block, size_t first)
+/* Where those of @blocks end that have a page numbered [@at, @at + @n). */
+static uint64_t numbered_to(const KsmBlockList *blocks, uint64_t at, uint64_t n)
 {
-    for (size_t p = first; p < block->n_pages; p++) {
-        ksm_backend_withdraw(&e->twins, block, p);
+    uint64_t end = at;
+    KsmBlock *block;
+
+    QTAILQ_FOREACH(block, blocks, next) {
+        uint64_t first = block->first;
+        uint64_t last = first + block->max_size / qemu_real_host_page_size();
+
+        if (block->pages && first < at + n && at < last) {
+            end = MAX(end, last);
+        }
     }
+    return end;
 }
 
 /* The lowest number that leaves room for @block's pages, or false. */
 static bool number_pages(KsmEngine *e, const KsmBlock *block, uint32_t *first)
 {
-    const size_t page_size = qemu_real_host_page_size();
-    uint64_t n = block->max_size / page_size, at = 0;
-    KsmBlock *other;
-    bool moved;
+    uint64_t n = block->max_size / qemu_real_host_page_size();
+    uint64_t at, end = 0;
 
     do {
-        moved = false;
-        QTAILQ_FOREACH(other, &e->blocks, next) {
-            uint64_t end = other->first + other->max_size / page_size;
-
-            if (other->eligible && at < end &&
-                other->first < at + n) {
-                at = end;
-                moved = true;
-            }
-        }
-    } while (moved);
+        at = end;
+        end = MAX(numbered_to(&e->blocks, at, n),
+                  numbered_to(&e->leaving, at, n));
+    } while (end != at);
     *first = at;
     return at + n <= UINT32_MAX;
 }
 
-static void start_block(KsmEngine *e, KsmBlock *block, bool merge)
+void ksm_engine_start_block(KsmEngine *e, KsmBlock *block)
 {
     uint32_t first;
 
-    if (!ksm_block_is_eligible(block, merge)) {
+    if (!ksm_block_is_eligible(block)) {
         return;
     }
     block->backend = ksm_backend_find(e->parameters.backend, block);
@@ -290,11 +280,11 @@ static void start_block(KsmEngine *e, KsmBlock *block, bool merge)
         return;
     }
     if (!number_pages(e, block, &first)) {
-        block->reason = KSM_INELIGIBLE_DEVICE;
+        block->reason = KSM_INELIGIBLE_TOO_LARGE;
         return;
     }
     ksm_block_start(block, first);
-    for (size_t r = 0; e->late && r < block->n_regions; r++) {
+    for (size_t r = 0; block->blanket && r < block->n_regions; r++) {
         block->regions[r].blanket = true;
     }
     trace_ksm_engine_start_block(block->host, block->size);
@@ -302,11 +292,13 @@ static void start_block(KsmEngine *e, KsmBlock *block, bool merge)
 
 void ksm_engine_stop_block(KsmEngine *e, KsmBlock *block)
 {
+    KsmBlock *leaving;
+
     ksm_pass_skip(e, block);
     if (block->eligible) {
         ksm_engine_disarm(e, block, 0, block->n_regions);
-        withdraw_from(e, block, 0);
-        ksm_block_stop(block);
+        leaving = ksm_block_leave(block);
+        QTAILQ_INSERT_TAIL(&e->leaving, leaving, next);
     }
 }
 
@@ -318,7 +310,9 @@ static void ram_added(RAMBlockNotifier *n, void *host, size_t size,
 
     QEMU_LOCK_GUARD(&e->lock);
     QTAILQ_INSERT_TAIL(&e->blocks, block, next);
-    start_block(e, block, ksm_block_merge_enabled(host));
+    block->merge = ksm_block_merge_enabled(host);
+    block->blanket = e->late;
+    ksm_engine_start_block(e, block);
 }
 
 static void ram_removed(RAMBlockNotifier *n, void *host, size_t size,
@@ -344,10 +338,14 @@ static void ram_resized(RAMBlockNotifier *n, void *host, size_t old_size,
 
     QEMU_LOCK_GUARD(&e->lock);
     block = find_block(e, host);
-    if (block) {
-        withdraw_from(e, block, new_size / qemu_real_host_page_size());
-        ksm_block_resize(block, new_size);
+    if (!block) {
+        return;
     }
+    for (size_t p = new_size / qemu_real_host_page_size();
+         p < block->n_pages; p++) {
+        ksm_backend_withdraw(&e->twins, block, p);
+    }
+    ksm_block_resize(block, new_size);
 }
 
 void ksm_engine_set_merge(KsmEngine *e, void *host, bool merge)
@@ -356,11 +354,14 @@ void ksm_engine_set_merge(KsmEngine *e, void *host, bool merge)
 
     QEMU_LOCK_GUARD(&e->lock);
     block = find_block(e, host);
-    if (!block || block->eligible == merge) {
+    if (!block || block->merge == merge) {
         return;
     }
+    block->merge = merge;
+    /* QEMU takes its own mark away when it is told to. */
+    block->blanket &= merge;
     ksm_engine_stop_block(e, block);
-    start_block(e, block, merge);
+    ksm_engine_start_block(e, block);
 }
 
 /*
@@ -421,6 +422,7 @@ bool ksm_engine_start(KsmEngine *e, const char *id, AioContext *ctx,
     }
     qemu_mutex_init(&e->lock);
     QTAILQ_INIT(&e->blocks);
+    QTAILQ_INIT(&e->leaving);
     e->id = id;
     e->ctx = ctx;
     e->late = true;
@@ -463,10 +465,19 @@ static void stop_in_iothread(void *opaque)
     qemu_event_set(&request->done);
 }
 
+static void free_blocks(KsmBlockList *blocks)
+{
+    KsmBlock *block, *next;
+
+    QTAILQ_FOREACH_SAFE(block, blocks, next, next) {
+        QTAILQ_REMOVE(blocks, block, next);
+        ksm_block_free(block);
+    }
+}
+
 void ksm_engine_stop(KsmEngine *e)
 {
     StopRequest request = { .engine = e };
-    KsmBlock *block, *next;
 
     ram_block_notifier_remove(&e->notifier);
     qemu_event_init(&request.done, false);
@@ -478,10 +489,8 @@ void ksm_engine_stop(KsmEngine *e)
     ksm_tracker_close(&e->tracker);
     ksm_pagemap_close(&e->pagemap);
     /* Marks stay as they are; so does what was merged. */
-    QTAILQ_FOREACH_SAFE(block, &e->blocks, next, next) {
-        QTAILQ_REMOVE(&e->blocks, block, next);
-        ksm_block_free(block);
-    }
+    free_blocks(&e->blocks);
+    free_blocks(&e->leaving);
     ksm_twins_cleanup(&e->twins);
     g_free(e->tracker_message);
     g_free(e->backend_message);

@@ -57,6 +57,7 @@ typedef struct KsmEngine {
     KsmMarks marks;
     KsmBudget budget;
     KsmBlockList blocks;
+    KsmBlockList leaving;           /* records that are yet to be withdrawn */
     bool late;                      /* QEMU has marked RAM that is added now */
 
     KsmPhase phase;
@@ -108,7 +109,9 @@ KsmFigures ksm_engine_figures(const KsmEngine *engine);
 /* Disarm those of @block's regions [@r, @end) that are armed.  Likewise. */
 void ksm_engine_disarm(KsmEngine *engine, KsmBlock *block, size_t r,
                        size_t end);
-/* Work on @block no more; its reason says why.  Engine's lock. */
+/* Work on @block if it is eligible; else its reason says why.  Likewise. */
+void ksm_engine_start_block(KsmEngine *engine, KsmBlock *block);
+/* Work on @block no more; its reason says why.  Likewise. */
 void ksm_engine_stop_block(KsmEngine *engine, KsmBlock *block);
 
 /* pass.c: do a unit of work; false: none is due now.  Engine's lock. */

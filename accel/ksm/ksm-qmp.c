@@ -155,6 +155,9 @@ static KsmInfo *query(KsmObject *ksm)
     }
     info->figures = g_new(KsmFigures, 1);
     *info->figures = ksm_engine_figures(e);
+    QTAILQ_FOREACH(block, &e->leaving, next) {
+        info->metadata_bytes += ksm_block_metadata(block);
+    }
     QTAILQ_FOREACH(block, &e->blocks, next) {
         info->metadata_bytes += ksm_block_metadata(block);
         QAPI_LIST_APPEND(tail, query_block(block));
@@ -220,10 +223,11 @@ void hmp_info_ksm(Monitor *mon, const QDict *qdict)
                    info->cpu_ns / 1e9);
     monitor_printf(mon, "pages: tracked %" PRIu64 " hashed %" PRIu64
                    " submitted %" PRIu64 " twins %" PRIu64 " zero %" PRIu64
-                   " volatile %" PRIu64 " marked %" PRIu64 "\n",
+                   " unshared %" PRIu64 " volatile %" PRIu64 " marked %"
+                   PRIu64 "\n",
                    f->pages_tracked, f->pages_hashed, f->pages_submitted,
-                   f->pages_twins, f->pages_zero, f->pages_volatile,
-                   f->pages_marked);
+                   f->pages_twins, f->pages_zero, f->pages_unshared,
+                   f->pages_volatile, f->pages_marked);
     if (info->has_pages_sharing) {
         monitor_printf(mon, "pages sharing: %" PRIu64 "\n",
                        info->pages_sharing);
@@ -263,7 +267,8 @@ static const KsmStat stats[] = {
     STAT("pages-submitted", pages_submitted, CUMULATIVE),
     STAT("pages-twins", pages_twins, INSTANT),
     STAT("pages-zero", pages_zero, INSTANT),
-    STAT("pages-volatile", pages_volatile, CUMULATIVE),
+    STAT("pages-unshared", pages_unshared, INSTANT),
+    STAT("pages-volatile", pages_volatile, INSTANT),
     STAT("pages-marked", pages_marked, INSTANT),
     STAT("poisoned", poisoned, CUMULATIVE),
 #undef STAT

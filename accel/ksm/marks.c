@@ -28,77 +28,98 @@ void ksm_marks_init(KsmMarks *marks)
     marks->min_density = 1;
 }
 
-static bool is_wanted(KsmPage page, KsmMarkRule rule)
+static bool is_wanted(KsmPage page, bool zeros)
 {
-    return rule.zeros ? ksm_page_is_candidate(page) : page & KSM_PAGE_TWIN;
+    return zeros ? ksm_page_is_candidate(page) : page & KSM_PAGE_TWIN;
 }
 
 bool ksm_marks_next_run(const KsmPage *pages, size_t from, size_t last,
-                        KsmMarkRule rule, size_t *run_first, size_t *run_last)
+                        bool zeros, size_t *run_first, size_t *run_last)
 {
-    while (from < last && !is_wanted(pages[from], rule)) {
+    while (from < last && !is_wanted(pages[from], zeros)) {
         from++;
     }
-    if (from == last) {
-        return false;
-    }
     *run_first = from;
-    if (rule.coalesce) {
-        while (!is_wanted(pages[last - 1], rule)) {
-            last--;
-        }
-        *run_last = last;
-        return true;
-    }
-    while (from < last && is_wanted(pages[from], rule)) {
+    while (from < last && is_wanted(pages[from], zeros)) {
         from++;
     }
     *run_last = from;
-    return true;
+    return *run_first < from;
 }
 
-/* Candidates of the region: what counts as density. */
+/*
+ * Candidates of a promoted region; at least 1, for what was merged there needs
+ * to be watched.  0 if it isn't promoted.
+ */
 static unsigned density(const KsmRegion *region)
 {
-    return region->twins + region->zeros - region->zeropages;
+    unsigned n = region->twins + region->zeros - region->zeropages;
+
+    return region->promoted ? MAX(n, 1) : 0;
+}
+
+bool ksm_marks_admit(const KsmMarks *marks, const KsmRegion *region)
+{
+    return density(region) >= marks->min_density;
+}
+
+/* A region that is marked whole shares the mapping of one before it. */
+static unsigned whole_runs(const KsmBlock *block, size_t r)
+{
+    return r && block->regions[r - 1].whole ? 0 : 1;
 }
 
 void ksm_marks_begin(KsmMarks *marks, KsmBlockList *blocks)
 {
-    uint64_t histogram[KSM_REGION_MAX_PAGES + 1] = { 0 };
-    uint64_t wanted = 0, kept = 0;
+    /*
+     * [d]: how many more mappings the admitted regions need, arming them and
+     * marking nothing, if the cut is at d rather than at d - 1.  They begin
+     * and end where an admitted region meets one that is not.
+     */
+    int64_t change[KSM_REGION_MAX_PAGES + 2] = { 0 };
+    uint64_t need[KSM_REGION_MAX_PAGES + 1] = { 0 };
     KsmBlock *block;
-    int d;
 
     marks->vmas = 0;
+    marks->limited = false;
     QTAILQ_FOREACH(block, blocks, next) {
-        for (size_t r = 0; r < block->n_regions; r++) {
-            const KsmRegion *region = &block->regions[r];
+        unsigned before = 0, here;
 
-            marks->vmas += region->runs * VMAS_PER_RUN;
-            if (region->promoted) {
-                histogram[MIN(density(region), KSM_REGION_MAX_PAGES)]++;
-                wanted++;
+        for (size_t r = 0; r < block->n_regions; r++, before = here) {
+            KsmRegion *region = &block->regions[r];
+
+            here = density(region);
+            change[MIN(before, here) + 1]++;
+            change[MAX(before, here) + 1]--;
+            if (region->whole) {
+                region->runs = whole_runs(block, r);
+                marks->limited = true;
             }
+            marks->vmas += region->runs * VMAS_PER_RUN;
         }
+        change[1]++;
+        change[before + 1]--;
+    }
+    for (int d = 1; d <= KSM_REGION_MAX_PAGES; d++) {
+        need[d] = need[d - 1] + change[d];
     }
     /*
-     * Each region costs one run at least.  If not even that fits, leave out
-     * the sparsest.  The cut is eased only well below the budget, so that
-     * regions near it are not marked and unmarked in turn.
+     * The cut is eased only well below the budget, so that regions near it are
+     * not marked and unmarked in turn.
      */
-    if (wanted * VMAS_PER_RUN <= marks->vma_budget * 3 / 4) {
-        marks->min_density = 1;
-    } else if (wanted * VMAS_PER_RUN > marks->vma_budget) {
-        for (d = KSM_REGION_MAX_PAGES; d > 1; d--) {
-            kept += histogram[d];
-            if (kept * VMAS_PER_RUN > marks->vma_budget * 7 / 8) {
-                break;
-            }
+    if (need[marks->min_density] > marks->vma_budget) {
+        while (marks->min_density < KSM_REGION_MAX_PAGES &&
+               need[marks->min_density] > marks->vma_budget * 7 / 8) {
+            marks->min_density++;
         }
-        marks->min_density = MAX(marks->min_density, d);
+    } else {
+        while (marks->min_density > 1 &&
+               need[marks->min_density - 1] <= marks->vma_budget * 3 / 4) {
+            marks->min_density--;
+        }
     }
-    marks->limited = marks->min_density > 1;
+    marks->vmas += need[marks->min_density];
+    marks->limited |= marks->min_density > 1;
 }
 
 static void set_marked(KsmMarks *marks, KsmBlock *block, size_t first,
@@ -136,6 +157,7 @@ bool ksm_marks_withdraw(KsmMarks *marks, KsmBlock *block, size_t r)
     set_marked(marks, block, first, last, false);
     marks->vmas -= MIN(marks->vmas, region->runs * VMAS_PER_RUN);
     region->runs = 0;
+    region->whole = false;
     region->blanket = false;
     /* Should passes run again, what has a twin is marked again. */
     region->marks_due = true;
@@ -162,12 +184,12 @@ void ksm_marks_withdraw_whole(KsmBlock *block)
 }
 
 static unsigned count_runs(const KsmBlock *block, size_t first, size_t last,
-                           KsmMarkRule rule)
+                           bool zeros)
 {
     size_t run_first, run_last = first;
     unsigned n = 0;
 
-    while (ksm_marks_next_run(block->pages, run_last, last, rule,
+    while (ksm_marks_next_run(block->pages, run_last, last, zeros,
                               &run_first, &run_last)) {
         n++;
     }
@@ -202,67 +224,86 @@ static bool withdraw_stale(KsmMarks *marks, KsmBlock *block, size_t first,
     return true;
 }
 
+/* Mark the pages [@first, @last), if any of them is not marked yet. */
+static bool mark_run(KsmMarks *marks, KsmBlock *block, size_t first,
+                     size_t last)
+{
+    for (size_t p = first; p < last; p++) {
+        if (!(block->pages[p] & KSM_PAGE_MARKED)) {
+            if (!block->backend->merge(block, first, last)) {
+                return false;
+            }
+            set_marked(marks, block, first, last, true);
+            break;
+        }
+    }
+    return true;
+}
+
+static bool mark_exactly(KsmMarks *marks, KsmBlock *block, size_t first,
+                         size_t last, bool zeros)
+{
+    size_t run_first, run_last = first;
+
+    while (ksm_marks_next_run(block->pages, run_last, last, zeros,
+                              &run_first, &run_last)) {
+        if (!mark_run(marks, block, run_first, run_last)) {
+            return false;
+        }
+    }
+    return true;
+}
+
 bool ksm_marks_update(KsmMarks *marks, KsmBlock *block, size_t r)
 {
     KsmRegion *region = &block->regions[r];
-    size_t first, last, run_first, run_last;
+    const uint64_t others = marks->vmas -
+                            MIN(marks->vmas, region->runs * VMAS_PER_RUN);
     /*
      * The first merge in a huge page splits it, and the kernel (6.12) maps the
      * zero pages that it finds then to its shared one.  So zero pages of a
      * huge page are marked only to have it split, and one is enough for that.
      */
-    KsmMarkRule rule = { .zeros = !region->huge || !region->twins };
-    bool split_only = region->huge && !region->twins;
-    unsigned exact;
+    const bool zeros = !region->huge || !region->twins;
+    const bool split_only = region->huge && !region->twins;
+    size_t first, last, run_first, run_last;
+    unsigned runs;
+    bool whole, done;
 
     if (!block->backend->merge) {
         region->marks_due = false;
         return true;
     }
-    if (density(region) < marks->min_density && !region->marked) {
-        return true;
-    }
     ksm_region_pages(block, r, &first, &last);
-    exact = split_only ? 1 : count_runs(block, first, last, rule);
-    marks->vmas -= MIN(marks->vmas, region->runs * VMAS_PER_RUN);
-    rule.coalesce = marks->vmas + exact * VMAS_PER_RUN > marks->vma_budget;
-    if (rule.coalesce) {
+    if (split_only &&
+        ksm_marks_next_run(block->pages, first, last, zeros, &run_first,
+                           &run_last)) {
+        first = run_first;
+        last = run_first + 1;
+    }
+    runs = count_runs(block, first, last, zeros);
+    whole = others + runs * VMAS_PER_RUN > marks->vma_budget;
+    if (whole) {
         marks->limited = true;
-        if (marks->vmas + VMAS_PER_RUN > marks->vma_budget) {
-            marks->vmas += region->runs * VMAS_PER_RUN;
+        runs = whole_runs(block, r);
+        if (others + runs * VMAS_PER_RUN > marks->vma_budget) {
             return true;
         }
     }
-
-    run_last = first;
-    while (ksm_marks_next_run(block->pages, run_last, last, rule,
-                              &run_first, &run_last)) {
-        bool due = false;
-
-        if (split_only) {
-            run_last = run_first + 1;
-        }
-        for (size_t p = run_first; p < run_last && !due; p++) {
-            due = !(block->pages[p] & KSM_PAGE_MARKED);
-        }
-        if (due) {
-            if (!block->backend->merge(block, run_first, run_last)) {
-                marks->vmas += region->runs * VMAS_PER_RUN;
-                return false;
-            }
-            set_marked(marks, block, run_first, run_last, true);
-        }
-        if (rule.coalesce || split_only) {
-            break;
-        }
+    done = whole ? mark_run(marks, block, first, last)
+                 : mark_exactly(marks, block, first, last, zeros);
+    if (!done) {
+        return false;
     }
-    region->runs = rule.coalesce ? 1 : exact;
-    marks->vmas += region->runs * VMAS_PER_RUN;
+    region->runs = runs;
+    region->whole = whole;
+    marks->vmas = others + runs * VMAS_PER_RUN;
     if (region->quiet < KSM_MARKS_QUIET_PASSES) {
         /* Stale marks may become good ones again: ask once more later. */
         return true;
     }
-    if (!rule.coalesce && !withdraw_stale(marks, block, first, last)) {
+    ksm_region_pages(block, r, &first, &last);
+    if (!whole && !withdraw_stale(marks, block, first, last)) {
         return false;
     }
     region->marks_due = false;

@@ -3,11 +3,11 @@
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  *
- * Each marked run of pages can cost two memory mappings (VMAs), and a process
- * that reaches vm.max_map_count fails in malloc().  So all marks of the
- * process together stay below a quarter of it.  Where exact runs would cost
- * more, the twins of a region are marked as one run, densest regions first,
- * and the rest are left unmarked.
+ * Pages that are marked, or armed by the tracker, need memory mappings (VMAs)
+ * of their own, and a process that reaches vm.max_map_count fails in malloc().
+ * So what the engine needs stays below a quarter of it.  Where exact runs would
+ * need more, regions are marked whole; where even that would, only the densest
+ * regions are marked and armed at all.
  *
  * All functions need the engine's lock.
  */
@@ -20,21 +20,24 @@
 #define KSM_MARKS_QUIET_PASSES  16
 
 typedef struct KsmMarks {
-    uint64_t vma_budget;    /* mappings that marks may cost */
-    uint64_t vmas;          /* that they may have cost, as last counted */
-    bool limited;           /* some twins are unmarked for want of mappings */
+    uint64_t vma_budget;    /* mappings that the engine may need */
+    uint64_t vmas;          /* that it may need, as last counted */
+    bool limited;           /* less is marked, or more, for want of mappings */
     uint64_t marked;        /* pages marked since last asked */
-    unsigned min_density;   /* twins that a region needs to be marked */
+    unsigned min_density;   /* candidates that a region needs to be admitted */
 } KsmMarks;
 
 /* Reads vm.max_map_count. */
 void ksm_marks_init(KsmMarks *marks);
 
 /*
- * Before the regions of a pass: count what marks cost now, and choose the
+ * Before the regions of a pass: count the mappings needed now, and choose the
  * density that a region needs.  O(regions).
  */
 void ksm_marks_begin(KsmMarks *marks, KsmBlockList *blocks);
+
+/* May the promoted @region be marked and armed? */
+bool ksm_marks_admit(const KsmMarks *marks, const KsmRegion *region);
 
 /*
  * Make the marks of region @r what its twins want.  Returns false if the
@@ -53,18 +56,12 @@ bool ksm_marks_withdraw(KsmMarks *marks, KsmBlock *block, size_t r);
 void ksm_marks_whole(KsmBlock *block);
 void ksm_marks_withdraw_whole(KsmBlock *block);
 
-/* What is marked of a region. */
-typedef struct KsmMarkRule {
-    bool zeros;             /* zero pages too, not only twins */
-    bool coalesce;          /* all from the first such page to the last */
-} KsmMarkRule;
-
 /*
  * The first run at or after page @from of [.., @last) of pages that should be
- * marked.  Returns false if there is none.
+ * marked: those with a twin, and with @zeros the zero pages that are not the
+ * kernel's shared one.  Returns false if there is none.
  */
 bool ksm_marks_next_run(const KsmPage *pages, size_t from, size_t last,
-                        KsmMarkRule rule, size_t *run_first,
-                        size_t *run_last);
+                        bool zeros, size_t *run_first, size_t *run_last);
 
 #endif

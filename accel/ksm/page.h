@@ -32,23 +32,31 @@ typedef uint64_t KsmPage;
 #define KSM_PAGE_WRITTEN    BIT_ULL(54)
 /* A read met a hardware memory error: never read again. */
 #define KSM_PAGE_POISONED   BIT_ULL(55)
-/* How many passes found it unwritten, up to 7. */
+/* How many passes found it unwritten, or reading the same, up to 7. */
 #define KSM_PAGE_AGE_SHIFT  56
+#define KSM_PAGE_AGE_BITS   3
 #define KSM_PAGE_AGE_MAX    7u
 /* How many passes in a row found it written, up to 7. */
 #define KSM_PAGE_HEAT_SHIFT 59
+#define KSM_PAGE_HEAT_BITS  3
 #define KSM_PAGE_HEAT_MAX   7u
 /* A page written in so many passes in a row is volatile. */
 #define KSM_PAGE_VOLATILE   3u
 
 static inline unsigned ksm_page_age(KsmPage page)
 {
-    return (page >> KSM_PAGE_AGE_SHIFT) & KSM_PAGE_AGE_MAX;
+    return extract64(page, KSM_PAGE_AGE_SHIFT, KSM_PAGE_AGE_BITS);
 }
 
 static inline unsigned ksm_page_heat(KsmPage page)
 {
-    return (page >> KSM_PAGE_HEAT_SHIFT) & KSM_PAGE_HEAT_MAX;
+    return extract64(page, KSM_PAGE_HEAT_SHIFT, KSM_PAGE_HEAT_BITS);
+}
+
+static inline KsmPage ksm_page_set_age(KsmPage page, unsigned age)
+{
+    return deposit64(page, KSM_PAGE_AGE_SHIFT, KSM_PAGE_AGE_BITS,
+                     MIN(age, KSM_PAGE_AGE_MAX));
 }
 
 /* A pass found @page written. */
@@ -56,18 +64,21 @@ static inline KsmPage ksm_page_written(KsmPage page)
 {
     unsigned heat = MIN(ksm_page_heat(page) + 1, KSM_PAGE_HEAT_MAX);
 
-    page &= ~((uint64_t)KSM_PAGE_AGE_MAX << KSM_PAGE_AGE_SHIFT);
-    page &= ~((uint64_t)KSM_PAGE_HEAT_MAX << KSM_PAGE_HEAT_SHIFT);
-    return page | KSM_PAGE_WRITTEN | (uint64_t)heat << KSM_PAGE_HEAT_SHIFT;
+    page = deposit64(page, KSM_PAGE_HEAT_SHIFT, KSM_PAGE_HEAT_BITS, heat);
+    return ksm_page_set_age(page, 0) | KSM_PAGE_WRITTEN;
 }
 
 /* A pass did not find @page, which waits to be hashed, written. */
 static inline KsmPage ksm_page_unwritten(KsmPage page)
 {
-    unsigned age = MIN(ksm_page_age(page) + 1, KSM_PAGE_AGE_MAX);
+    return ksm_page_set_age(page, ksm_page_age(page) + 1);
+}
 
-    page &= ~((uint64_t)KSM_PAGE_AGE_MAX << KSM_PAGE_AGE_SHIFT);
-    return page | (uint64_t)age << KSM_PAGE_AGE_SHIFT;
+/* Its contents are not known for long enough to be submitted. */
+static inline bool ksm_page_is_volatile(KsmPage page)
+{
+    return (page & KSM_PAGE_WRITTEN) ||
+           (page & (KSM_PAGE_HASHED | KSM_PAGE_SUBMITTED)) == KSM_PAGE_HASHED;
 }
 
 /* Merging @page would save memory. */

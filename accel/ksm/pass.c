@@ -5,10 +5,10 @@
  *
  * Memory starts out unarmed.  An unarmed region is read whole, at first in
  * each pass, then less and less often while nothing in it changes; a page that
- * reads the same twice is submitted.  Once enough of a region's pages have
- * twins it is promoted: armed, so that from then on only written pages are
- * read, and its twins are marked.  So a huge page in which nothing would merge
- * is never split, nor kept from being made.
+ * reads the same in stable_passes passes after the first is submitted.  Once
+ * enough of a region's pages have twins it is promoted: armed, so that from
+ * then on only written pages are read, and its twins are marked.  So a huge
+ * page in which nothing would merge is never split, nor kept from being made.
  */
 #include "qemu/osdep.h"
 #include "qemu/units.h"
@@ -26,6 +26,8 @@
 #define COLLECT_REGIONS     32
 /* More pages than this: read a region, or start a pass, more often again. */
 #define BUSY_PAGES          64
+/* Withdraw so many pages at a time. */
+#define WITHDRAW_PAGES      1024
 /* sleep_millisecs << this, at most, while passes find few stable pages. */
 #define BACKOFF_MAX         4
 /* Memory that stays free while merged pages are given back. */
@@ -84,7 +86,6 @@ static void note_written(KsmEngine *e, KsmBlock *block, size_t p)
     KsmPage page = ksm_page_written(block->pages[p]);
 
     if (ksm_page_heat(page) == KSM_PAGE_VOLATILE) {
-        block->figures.pages_volatile++;
         ksm_backend_withdraw(&e->twins, block, p);
         page &= ~(KSM_PAGE_SUBMITTED | KSM_PAGE_TWIN);
     }
@@ -136,6 +137,7 @@ static bool note_hash(KsmEngine *e, KsmBlock *block, size_t p,
 {
     const KsmPage old = block->pages[p];
     const KsmPage mark = old & KSM_PAGE_MARKED;
+    unsigned age;
     bool same;
 
     switch (result) {
@@ -175,13 +177,36 @@ static bool note_hash(KsmEngine *e, KsmBlock *block, size_t p,
                            KSM_PAGE_SUBMITTED | (old & KSM_PAGE_TWIN));
         return false;
     }
-    if (same || stable) {
+    age = same ? ksm_page_age(old) + 1 : 0;
+    if (stable || age >= e->parameters.stable_passes) {
         ksm_block_set_page(block, p, digest | mark | KSM_PAGE_HASHED |
                            KSM_PAGE_SUBMITTED);
         return true;
     }
-    ksm_block_set_page(block, p, digest | mark | KSM_PAGE_HASHED);
+    ksm_block_set_page(block, p, ksm_page_set_age(digest | mark |
+                                                  KSM_PAGE_HASHED, age));
     return false;
+}
+
+/* Digests made with another seed mean nothing any more. */
+static void forget_digests(KsmBlock *block, size_t r)
+{
+    KsmRegion *region = &block->regions[r];
+    size_t first, last;
+
+    ksm_region_pages(block, r, &first, &last);
+    for (size_t p = first; p < last; p++) {
+        KsmPage page = block->pages[p];
+
+        if (page & KSM_PAGE_HASHED) {
+            ksm_block_set_page(block, p, page & (KSM_PAGE_MARKED |
+                                                 KSM_PAGE_POISONED));
+        }
+    }
+    region->due = region->armed ? 1 : 0;
+    region->interval = 1;
+    region->resubmit = false;
+    region->reseed = false;
 }
 
 /* Submit again what was submitted to another index. */
@@ -302,8 +327,6 @@ static void read_region(KsmEngine *e, KsmBlock *block, size_t r)
 /* Have all of the region's pages hashed again, as if they were written. */
 static void rehash(KsmEngine *e, KsmBlock *block, size_t r)
 {
-    KsmPage aged = (uint64_t)e->parameters.stable_passes << KSM_PAGE_AGE_SHIFT;
-    KsmPage age = (uint64_t)KSM_PAGE_AGE_MAX << KSM_PAGE_AGE_SHIFT;
     size_t first, last;
 
     ksm_region_pages(block, r, &first, &last);
@@ -311,8 +334,8 @@ static void rehash(KsmEngine *e, KsmBlock *block, size_t r)
         KsmPage page = block->pages[p];
 
         if (!(page & KSM_PAGE_WRITTEN)) {
-            ksm_block_set_page(block, p,
-                               (page & ~age) | aged | KSM_PAGE_WRITTEN);
+            ksm_block_set_page(block, p, KSM_PAGE_WRITTEN |
+                ksm_page_set_age(page, e->parameters.stable_passes));
         }
     }
     block->regions[r].pending = true;
@@ -322,6 +345,10 @@ static void read_phase(KsmEngine *e, KsmBlock *block, size_t r)
 {
     KsmRegion *region = &block->regions[r];
 
+    if (region->reseed) {
+        forget_digests(block, r);
+        return;
+    }
     if (region->resubmit) {
         resubmit(e, block, r);
         return;
@@ -400,19 +427,17 @@ static void arm(KsmEngine *e, KsmBlock *block, size_t r)
     }
 }
 
-/* Give the region back to huge pages, if its twins are gone for good. */
-static void demote(KsmEngine *e, KsmBlock *block, size_t r)
+/* Neither track nor merge the region; nothing happens if it isn't. */
+static void release(KsmEngine *e, KsmBlock *block, size_t r)
 {
     KsmRegion *region = &block->regions[r];
 
-    if (!ksm_marks_withdraw(&e->marks, block, r)) {
-        return;
+    if (ksm_marks_withdraw(&e->marks, block, r) && region->armed) {
+        ksm_engine_disarm(e, block, r, r + 1);
+        region->pending = false;
+        region->interval = READ_INTERVAL_MAX;
+        region->due = region->interval;
     }
-    ksm_engine_disarm(e, block, r, r + 1);
-    region->promoted = false;
-    region->pending = false;
-    region->interval = READ_INTERVAL_MAX;
-    region->due = region->interval;
 }
 
 static void mark_phase(KsmEngine *e, KsmBlock *block, size_t r)
@@ -431,13 +456,17 @@ static void mark_phase(KsmEngine *e, KsmBlock *block, size_t r)
         region->promoted = is_worth_it(e, region);
     } else if (region->twins + region->zeros == 0 &&
                region->quiet >= KSM_MARKS_QUIET_PASSES) {
-        demote(e, block, r);
+        /* Its twins are gone for good: it may be a huge page again. */
+        region->promoted = false;
     }
-    if (region->promoted && !region->armed &&
-        ksm_tracker_can_arm(&e->tracker)) {
+    if (!ksm_marks_admit(&e->marks, region)) {
+        release(e, block, r);
+        return;
+    }
+    if (!region->armed && ksm_tracker_can_arm(&e->tracker)) {
         arm(e, block, r);
     }
-    if (region->promoted && region->marks_due && !e->backend_message) {
+    if (region->marks_due && !e->backend_message) {
         ksm_marks_update(&e->marks, block, r);
     }
 }
@@ -453,6 +482,10 @@ static void begin_pass(KsmEngine *e, int64_t now_ns)
         }
         if (!block->eligible && block->reason == KSM_INELIGIBLE_READ_ONLY) {
             ksm_marks_whole(block);
+        }
+        if (!block->eligible && block->reason == KSM_INELIGIBLE_PINNED) {
+            /* No pass would begin if it still were. */
+            ksm_engine_start_block(e, block);
         }
     }
     e->pass_started_ns = now_ns;
@@ -525,11 +558,32 @@ static bool unmerge_step(KsmEngine *e)
     return true;
 }
 
+/* Some of what blocks submitted that are gone. */
+static bool withdraw_step(KsmEngine *e)
+{
+    KsmBlock *block = QTAILQ_FIRST(&e->leaving);
+
+    if (ksm_rendezvous_is_congested(&e->twins.rendezvous)) {
+        return false;
+    }
+    for (int i = 0; block->n_pages && i < WITHDRAW_PAGES; i++) {
+        ksm_backend_withdraw(&e->twins, block, --block->n_pages);
+    }
+    if (!block->n_pages) {
+        QTAILQ_REMOVE(&e->leaving, block, next);
+        ksm_block_free(block);
+    }
+    return true;
+}
+
 bool ksm_pass_step(KsmEngine *e, int64_t now_ns)
 {
     KsmBlock *block;
     size_t r;
 
+    if (!QTAILQ_EMPTY(&e->leaving)) {
+        return withdraw_step(e);
+    }
     if (e->unmerging) {
         if (e->phase != KSM_PHASE_MARK) {
             restart_phase(e, KSM_PHASE_MARK);

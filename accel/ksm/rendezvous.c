@@ -323,7 +323,7 @@ violation:
 
 bool ksm_rendezvous_run(KsmRendezvous *r)
 {
-    Error *err = NULL;
+    Error *err = NULL, *why = NULL;
     bool more = true;
 
     if (!r->channel) {
@@ -340,9 +340,13 @@ bool ksm_rendezvous_run(KsmRendezvous *r)
         }
     }
     if (!send_out(r, &err)) {
-        /* The peer may have said why before it closed. */
-        while (more && receive(r, &more, NULL)) {
+        /* The peer may have said why before it closed: that tells more. */
+        for (more = true; more && receive(r, &more, &why);) {
             continue;
+        }
+        if (why) {
+            error_free(err);
+            err = why;
         }
         goto failed;
     }
