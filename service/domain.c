@@ -10,13 +10,30 @@
 #include "domain.h"
 #include "ksm-index.h"
 
+/* A member that has left, and whose entries are being withdrawn. */
+typedef struct DomainLeaver {
+    KsmtunedDomain *domain;
+    uint16_t id;
+    unsigned part;              /* of the index, to go on with */
+    guint source;
+} DomainLeaver;
+
 struct KsmtunedDomain {
     KsmtunedDomainTell *tell;
     KsmIndex *index;
-    GPtrArray *members;         /* by number; NULL: free */
+    GPtrArray *members;         /* by number; NULL: not there */
+    GHashTable *leavers;        /* DomainLeaver by number, which is taken */
     uint64_t twins_told;
     uint8_t seed[KSM_WIRE_SEED_SIZE];
 };
+
+static void domain_leaver_free(gpointer opaque)
+{
+    DomainLeaver *leaver = opaque;
+
+    g_source_remove(leaver->source);
+    g_free(leaver);
+}
 
 KsmtunedDomain *ksmtuned_domain_new(KsmtunedDomainTell *tell)
 {
@@ -25,6 +42,8 @@ KsmtunedDomain *ksmtuned_domain_new(KsmtunedDomainTell *tell)
     domain->tell = tell;
     domain->index = ksm_index_new();
     domain->members = g_ptr_array_new();
+    domain->leavers = g_hash_table_new_full(NULL, NULL, NULL,
+                                            domain_leaver_free);
     if (getrandom(domain->seed, sizeof(domain->seed), 0) !=
         sizeof(domain->seed)) {
         g_error("getrandom: a seed that guests could guess is of no use");
@@ -37,6 +56,7 @@ void ksmtuned_domain_free(KsmtunedDomain *domain)
     if (!domain) {
         return;
     }
+    g_hash_table_destroy(domain->leavers);
     ksm_index_free(domain->index);
     g_ptr_array_free(domain->members, TRUE);
     g_free(domain);
@@ -52,7 +72,8 @@ bool ksmtuned_domain_join(KsmtunedDomain *domain, void *member, uint16_t *id)
     guint i;
 
     for (i = 0; i < domain->members->len; i++) {
-        if (!domain->members->pdata[i]) {
+        if (!domain->members->pdata[i] &&
+            !g_hash_table_contains(domain->leavers, GUINT_TO_POINTER(i))) {
             break;
         }
     }
@@ -73,6 +94,9 @@ static void domain_tell(KsmtunedDomain *domain, uint16_t id, uint64_t digest,
 {
     KsmFrameEntry entry = { .digest = digest, .page = page, .flags = flags };
 
+    if (!domain->members->pdata[id]) {
+        return;
+    }
     if (flags & KSM_ENTRY_TWIN) {
         domain->twins_told++;
     }
@@ -84,10 +108,28 @@ static void domain_orphan(uint64_t digest, KsmIndexRef ref, void *opaque)
     domain_tell(opaque, ref.client, digest, ref.page, 0);
 }
 
+static gboolean domain_withdraw_part(gpointer opaque)
+{
+    DomainLeaver *leaver = opaque;
+    KsmtunedDomain *domain = leaver->domain;
+
+    if (!ksm_index_withdraw_client(domain->index, leaver->id, leaver->part++,
+                                   domain_orphan, domain)) {
+        g_hash_table_remove(domain->leavers, GUINT_TO_POINTER(leaver->id));
+    }
+    return G_SOURCE_CONTINUE;
+}
+
 void ksmtuned_domain_leave(KsmtunedDomain *domain, uint16_t id)
 {
-    ksm_index_withdraw_client(domain->index, id, domain_orphan, domain);
+    DomainLeaver *leaver = g_new0(DomainLeaver, 1);
+
     domain->members->pdata[id] = NULL;
+    leaver->domain = domain;
+    leaver->id = id;
+    leaver->source = g_idle_add_full(G_PRIORITY_DEFAULT, domain_withdraw_part,
+                                     leaver, NULL);
+    g_hash_table_insert(domain->leavers, GUINT_TO_POINTER(id), leaver);
 }
 
 int ksmtuned_domain_publish(KsmtunedDomain *domain, uint16_t id,

@@ -30,10 +30,7 @@ const uint8_t *ksmtuned_domain_seed(const KsmtunedDomain *domain);
 
 /* Stores @member's number in @id; false if the domain is full. */
 bool ksmtuned_domain_join(KsmtunedDomain *domain, void *member, uint16_t *id);
-/*
- * Withdraws all that @id published; takes some 10 ms for each million entries
- * in the domain.
- */
+/* The main loop withdraws all that @id published, in many small steps. */
 void ksmtuned_domain_leave(KsmtunedDomain *domain, uint16_t id);
 
 /*

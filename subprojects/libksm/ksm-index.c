@@ -312,44 +312,46 @@ void ksm_index_free(KsmIndex *index)
     g_free(index);
 }
 
-static KsmShard *ksm_index_shard(KsmIndex *index, uint64_t digest,
-                                 uint64_t *key)
+/* The pages of one digest. */
+typedef struct KsmGroup {
+    KsmShard *shard;
+    uint64_t key;
+    uint32_t first;             /* the first one's slot, or where it would be */
+    uint32_t mine;              /* the slot of the page asked for, or NO_SLOT */
+    unsigned others;            /* how many there are besides it */
+} KsmGroup;
+
+#define NO_SLOT     UINT32_MAX
+
+/* The pages of @digest; stores one that isn't (@client, @page) in @peer. */
+static KsmGroup ksm_index_find(KsmIndex *index, uint64_t digest,
+                               uint16_t client, uint32_t page,
+                               KsmIndexRef *peer)
 {
     uint64_t mixed = ksm_mix(index, digest);
-
-    *key = (mixed & (KSM_SLOT_USED - 1)) | KSM_SLOT_USED;
-    return &index->shards[mixed >> KSM_KEY_BITS];
-}
-
-/*
- * Look at all pages of @key, which start at slot @first.  Returns how many
- * there are besides (@client, @page), stores one of them in @peer, and in
- * @mine the slot of (@client, @page), else UINT32_MAX; in @end the slot after
- * the last.
- */
-static unsigned ksm_shard_group(const KsmShard *shard, uint32_t first,
-                                uint64_t key, uint16_t client, uint32_t page,
-                                KsmIndexRef *peer, uint32_t *mine,
-                                uint32_t *end)
-{
-    unsigned others = 0;
+    KsmGroup group = {
+        .shard = &index->shards[mixed >> KSM_KEY_BITS],
+        .key = (mixed & (KSM_SLOT_USED - 1)) | KSM_SLOT_USED,
+        .mine = NO_SLOT,
+    };
+    const KsmSlot *slot;
     uint32_t i;
 
-    *mine = UINT32_MAX;
-    for (i = first; ksm_slot_key(&shard->slots[i]) == key; i++) {
-        const KsmSlot *slot = &shard->slots[i];
-
+    group.first = ksm_shard_find(group.shard, group.key);
+    for (i = group.first;; i++) {
+        slot = &group.shard->slots[i];
+        if (ksm_slot_key(slot) != group.key) {
+            return group;
+        }
         if (slot->client == client && slot->page == page) {
-            *mine = i;
+            group.mine = i;
             continue;
         }
-        if (!others++ && peer) {
+        if (!group.others++ && peer) {
             peer->client = slot->client;
             peer->page = slot->page;
         }
     }
-    *end = i;
-    return others;
 }
 
 static void ksm_shard_insert(KsmIndex *index, KsmShard *shard, uint64_t key,
@@ -409,37 +411,25 @@ static void ksm_shard_remove(KsmIndex *index, KsmShard *shard, uint32_t at)
 unsigned ksm_index_publish(KsmIndex *index, uint64_t digest, uint16_t client,
                            uint32_t page, KsmIndexRef *peer)
 {
-    uint64_t key;
-    KsmShard *shard = ksm_index_shard(index, digest, &key);
-    uint32_t first = ksm_shard_find(shard, key);
-    uint32_t mine, end;
-    unsigned others;
+    KsmGroup group = ksm_index_find(index, digest, client, page, peer);
 
-    others = ksm_shard_group(shard, first, key, client, page, peer, &mine,
-                             &end);
-    if (mine == UINT32_MAX && others < KSM_INDEX_CANDIDATES) {
-        ksm_shard_insert(index, shard, key, first,
-                         ksm_slot_make(key, client, page));
+    if (group.mine == NO_SLOT && group.others < KSM_INDEX_CANDIDATES) {
+        ksm_shard_insert(index, group.shard, group.key, group.first,
+                         ksm_slot_make(group.key, client, page));
     }
-    return others;
+    return group.others;
 }
 
 unsigned ksm_index_withdraw(KsmIndex *index, uint64_t digest, uint16_t client,
                             uint32_t page, KsmIndexRef *peer)
 {
-    uint64_t key;
-    KsmShard *shard = ksm_index_shard(index, digest, &key);
-    uint32_t first = ksm_shard_find(shard, key);
-    uint32_t mine, end;
-    unsigned others;
+    KsmGroup group = ksm_index_find(index, digest, client, page, peer);
 
-    others = ksm_shard_group(shard, first, key, client, page, peer, &mine,
-                             &end);
-    if (mine == UINT32_MAX) {
+    if (group.mine == NO_SLOT) {
         return UINT_MAX;
     }
-    ksm_shard_remove(index, shard, mine);
-    return others;
+    ksm_shard_remove(index, group.shard, group.mine);
+    return group.others;
 }
 
 /*
@@ -499,22 +489,18 @@ static bool ksm_shard_has_client(const KsmShard *shard, uint16_t client)
     return false;
 }
 
-void ksm_index_withdraw_client(KsmIndex *index, uint16_t client,
+bool ksm_index_withdraw_client(KsmIndex *index, uint16_t client, unsigned part,
                                KsmIndexOrphan *orphan, void *opaque)
 {
-    unsigned i;
+    KsmShard *shard = &index->shards[part];
 
-    for (i = 0; i < KSM_SHARDS; i++) {
-        KsmShard *shard = &index->shards[i];
-
-        if (!ksm_shard_has_client(shard, client)) {
-            continue;
-        }
+    if (ksm_shard_has_client(shard, client)) {
         ksm_shard_withdraw_client(index, shard, client, orphan, opaque);
         ksm_shard_resize(index, shard,
                          ksm_shard_is_sparse(shard) ?
                          ksm_shard_wanted_homes(shard) : shard->homes);
     }
+    return part + 1 < KSM_SHARDS;
 }
 
 uint64_t ksm_index_entries(const KsmIndex *index)

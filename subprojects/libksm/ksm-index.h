@@ -55,8 +55,13 @@ unsigned ksm_index_withdraw(KsmIndex *index, uint64_t digest, uint16_t client,
 /* A page of another client lost its last twin. */
 typedef void KsmIndexOrphan(uint64_t digest, KsmIndexRef ref, void *opaque);
 
-/* Remove all of @client's entries; calls @orphan (may be NULL) after each. */
-void ksm_index_withdraw_client(KsmIndex *index, uint16_t client,
+/*
+ * Remove @client's entries from a part of the index, which takes some ms where
+ * the index holds tens of millions; calls @orphan (may be NULL) after each.
+ * Begin with @part 0, go on with the next as long as it returns true.  Others
+ * may publish and withdraw in between.
+ */
+bool ksm_index_withdraw_client(KsmIndex *index, uint16_t client, unsigned part,
                                KsmIndexOrphan *orphan, void *opaque);
 
 uint64_t ksm_index_entries(const KsmIndex *index);
