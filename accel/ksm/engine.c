@@ -311,7 +311,7 @@ static void ram_added(RAMBlockNotifier *n, void *host, size_t size,
     QEMU_LOCK_GUARD(&e->lock);
     QTAILQ_INSERT_TAIL(&e->blocks, block, next);
     block->merge = ksm_block_merge_enabled(host);
-    block->blanket = e->late;
+    block->blanket = e->late && !e->backend_message;
     ksm_engine_start_block(e, block);
 }
 

@@ -69,6 +69,20 @@ static unsigned whole_runs(const KsmBlock *block, size_t r)
     return r && block->regions[r - 1].whole ? 0 : 1;
 }
 
+/* Have all regions marked whole that cost more than one run. */
+static void coarsen(KsmBlockList *blocks)
+{
+    KsmBlock *block;
+
+    QTAILQ_FOREACH(block, blocks, next) {
+        for (size_t r = 0; r < block->n_regions; r++) {
+            KsmRegion *region = &block->regions[r];
+
+            region->marks_due |= region->runs > 1 && !region->whole;
+        }
+    }
+}
+
 void ksm_marks_begin(KsmMarks *marks, KsmBlockList *blocks)
 {
     /*
@@ -120,6 +134,19 @@ void ksm_marks_begin(KsmMarks *marks, KsmBlockList *blocks)
     }
     marks->vmas += need[marks->min_density];
     marks->limited |= marks->min_density > 1;
+    /*
+     * Exact runs of some regions must not keep others from being marked at
+     * all.  They come back only when there is much room again.
+     */
+    if (marks->starved || marks->vmas > marks->vma_budget) {
+        marks->tight = true;
+    } else if (marks->vmas <= marks->vma_budget / 2) {
+        marks->tight = false;
+    }
+    marks->starved = false;
+    if (marks->tight) {
+        coarsen(blocks);
+    }
 }
 
 static void set_marked(KsmMarks *marks, KsmBlock *block, size_t first,
@@ -183,8 +210,8 @@ void ksm_marks_withdraw_whole(KsmBlock *block)
     }
 }
 
-static unsigned count_runs(const KsmBlock *block, size_t first, size_t last,
-                           bool zeros)
+static unsigned wanted_runs(const KsmBlock *block, size_t first, size_t last,
+                            bool zeros)
 {
     size_t run_first, run_last = first;
     unsigned n = 0;
@@ -192,6 +219,20 @@ static unsigned count_runs(const KsmBlock *block, size_t first, size_t last,
     while (ksm_marks_next_run(block->pages, run_last, last, zeros,
                               &run_first, &run_last)) {
         n++;
+    }
+    return n;
+}
+
+static unsigned marked_runs(const KsmBlock *block, size_t first, size_t last)
+{
+    bool before = false;
+    unsigned n = 0;
+
+    for (size_t p = first; p < last; p++) {
+        bool here = block->pages[p] & KSM_PAGE_MARKED;
+
+        n += here && !before;
+        before = here;
     }
     return n;
 }
@@ -266,46 +307,47 @@ bool ksm_marks_update(KsmMarks *marks, KsmBlock *block, size_t r)
      */
     const bool zeros = !region->huge || !region->twins;
     const bool split_only = region->huge && !region->twins;
-    size_t first, last, run_first, run_last;
-    unsigned runs;
-    bool whole, done;
+    const bool quiet = region->quiet >= KSM_MARKS_QUIET_PASSES;
+    size_t first, last, wanted_first, wanted_last, run_last;
+    bool whole, crowded, ok;
+    unsigned exact;
 
     if (!block->backend->merge) {
         region->marks_due = false;
         return true;
     }
     ksm_region_pages(block, r, &first, &last);
+    wanted_first = first;
+    wanted_last = last;
     if (split_only &&
-        ksm_marks_next_run(block->pages, first, last, zeros, &run_first,
+        ksm_marks_next_run(block->pages, first, last, zeros, &wanted_first,
                            &run_last)) {
-        first = run_first;
-        last = run_first + 1;
+        wanted_last = wanted_first + 1;
     }
-    runs = count_runs(block, first, last, zeros);
-    whole = others + runs * VMAS_PER_RUN > marks->vma_budget;
+    exact = wanted_runs(block, wanted_first, wanted_last, zeros);
+    whole = others + exact * VMAS_PER_RUN > marks->vma_budget ||
+            (marks->tight && exact > 1);
     if (whole) {
         marks->limited = true;
-        runs = whole_runs(block, r);
-        if (others + runs * VMAS_PER_RUN > marks->vma_budget) {
+        if (others + whole_runs(block, r) * VMAS_PER_RUN >
+            marks->vma_budget) {
+            marks->starved |= !region->marked;
             return true;
         }
+        ok = mark_run(marks, block, first, last);
+    } else {
+        /* Stale marks cost mappings, and may become good ones again. */
+        crowded = others + (exact + region->runs) * VMAS_PER_RUN >
+                  marks->vma_budget;
+        ok = (!(quiet || crowded) ||
+              withdraw_stale(marks, block, first, last)) &&
+             mark_exactly(marks, block, wanted_first, wanted_last, zeros);
     }
-    done = whole ? mark_run(marks, block, first, last)
-                 : mark_exactly(marks, block, first, last, zeros);
-    if (!done) {
-        return false;
-    }
-    region->runs = runs;
-    region->whole = whole;
-    marks->vmas = others + runs * VMAS_PER_RUN;
-    if (region->quiet < KSM_MARKS_QUIET_PASSES) {
-        /* Stale marks may become good ones again: ask once more later. */
-        return true;
-    }
-    ksm_region_pages(block, r, &first, &last);
-    if (!whole && !withdraw_stale(marks, block, first, last)) {
-        return false;
-    }
-    region->marks_due = false;
-    return true;
+    /* What there is now, even if the kernel refused the rest. */
+    region->whole = whole && ok;
+    region->runs = region->whole ? whole_runs(block, r)
+                                 : marked_runs(block, first, last);
+    marks->vmas = others + region->runs * VMAS_PER_RUN;
+    region->marks_due = !ok || !quiet;
+    return ok;
 }

@@ -25,6 +25,8 @@ typedef struct KsmMarks {
     bool limited;           /* less is marked, or more, for want of mappings */
     uint64_t marked;        /* pages marked since last asked */
     unsigned min_density;   /* candidates that a region needs to be admitted */
+    bool tight;             /* no region may cost more than one run */
+    bool starved;           /* one found no mapping at all */
 } KsmMarks;
 
 /* Reads vm.max_map_count. */

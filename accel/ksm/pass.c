@@ -480,7 +480,8 @@ static void begin_pass(KsmEngine *e, int64_t now_ns)
             ksm_engine_stop_block(e, block);
             block->reason = KSM_INELIGIBLE_READ_ONLY;
         }
-        if (!block->eligible && block->reason == KSM_INELIGIBLE_READ_ONLY) {
+        if (!block->eligible && block->reason == KSM_INELIGIBLE_READ_ONLY &&
+            !e->backend_message) {
             ksm_marks_whole(block);
         }
         if (!block->eligible && block->reason == KSM_INELIGIBLE_PINNED) {

@@ -28,6 +28,8 @@ static bool *advised;
 static unsigned merges, unmerges;
 /* Refuse so many calls, after so many that are not refused. */
 static unsigned refuse, refuse_after;
+/* Refuse each nth merge. */
+static unsigned refuse_every;
 
 static bool refused(void)
 {
@@ -36,7 +38,7 @@ static bool refused(void)
         return true;
     }
     refuse_after -= refuse_after > 0;
-    return false;
+    return refuse_every && merges % refuse_every == 0;
 }
 
 static bool note(KsmBlock *block, size_t first, size_t last, bool mergeable)
@@ -84,7 +86,7 @@ static void setup(Fixture *f, gconstpointer data)
     f->block->backend = &fake;
     QTAILQ_INSERT_TAIL(&f->blocks, f->block, next);
     advised = g_new0(bool, f->block->n_pages);
-    merges = unmerges = refuse = refuse_after = 0;
+    merges = unmerges = refuse = refuse_after = refuse_every = 0;
 }
 
 static void teardown(Fixture *f, gconstpointer data)
@@ -421,6 +423,66 @@ static void test_cut_is_sticky(Fixture *f, gconstpointer data)
     check_cost(f);
 }
 
+/* However twins come and go, marks cost no more than the budget. */
+static void test_turnover(Fixture *f, gconstpointer data)
+{
+    f->marks.vma_budget = 400;
+    for (int i = 0; i < 1000; i++) {
+        /* Each region has few twins, now here, now there. */
+        for (size_t r = 0; r < f->block->n_regions; r++) {
+            size_t first = r * f->n;
+
+            set_twin(f, first + g_test_rand_int_range(0, f->n), true);
+            while (f->block->regions[r].twins > 2) {
+                set_twin(f, first + g_test_rand_int_range(0, f->n), false);
+            }
+        }
+        passes(f, g_test_rand_int_range(0, 20) ? 1 : KSM_MARKS_QUIET_PASSES);
+        check_cost(f);
+    }
+}
+
+/* What was marked before the kernel refused more costs, too. */
+static void test_refused_cost(Fixture *f, gconstpointer data)
+{
+    f->marks.vma_budget = 30;
+    refuse_every = 6;
+    for (size_t r = 0; r < 8; r++) {
+        scatter(f, r, 6);
+    }
+    for (int i = 0; i < 8; i++) {
+        pass(f);
+        check_cost(f);
+    }
+}
+
+/* Exact runs of sparse regions don't keep a dense one from being marked. */
+static void test_dense_newcomer(Fixture *f, gconstpointer data)
+{
+    f->marks.vma_budget = 40;
+    for (size_t r = 0; r < REGIONS / 2; r += 2) {
+        scatter(f, r, 2);
+    }
+    passes(f, 1);
+    scatter(f, REGIONS - 2, 200);
+    passes(f, KSM_MARKS_QUIET_PASSES);
+    g_assert_cmpuint(advised_in(f, REGIONS - 2), >=, 200);
+    check_cost(f);
+}
+
+/* Nor do they use the mappings that armed regions need. */
+static void test_armed_late(Fixture *f, gconstpointer data)
+{
+    f->marks.vma_budget = 100;
+    scatter(f, 0, 49);
+    passes(f, KSM_MARKS_QUIET_PASSES + 1);
+    for (size_t r = 2; r < REGIONS; r += 2) {
+        set_twin(f, r * f->n + 5, true);
+    }
+    passes(f, 2);
+    check_cost(f);
+}
+
 /* A mark outlives its page's twin for some passes, and no longer. */
 static void test_stale(Fixture *f, gconstpointer data)
 {
@@ -580,6 +642,10 @@ int main(int argc, char **argv)
     ADD(whole);
     ADD(densest);
     ADD(cut_is_sticky);
+    ADD(turnover);
+    ADD(refused_cost);
+    ADD(dense_newcomer);
+    ADD(armed_late);
     ADD(stale);
     ADD(refused_merge);
     ADD(refused_unmerge);
