@@ -38,6 +38,7 @@ static bool ksmd_advise(KsmBlock *block, size_t first, size_t last, int advice)
     int ret = qemu_madvise(host, size, advice) ? -errno : 0;
 
     trace_ksm_ksmd_advise(host, size, advice == QEMU_MADV_MERGEABLE, ret);
+    errno = -ret;
     return ret == 0;
 }
 

@@ -4,9 +4,9 @@
  * SPDX-License-Identifier: GPL-2.0-or-later
  *
  * A backend is one file that registers one ops table.  All of its functions
- * run with the engine's lock held: probe() with the BQL held too, the others
- * in the engine's IOThread unless they say otherwise.  None may block, and
- * each returns within a millisecond.
+ * run with the engine's lock held: probe() in any thread, the others in the
+ * engine's IOThread unless they say otherwise.  None may block, and each
+ * returns within a millisecond.
  */
 #ifndef ACCEL_KSM_BACKEND_H
 #define ACCEL_KSM_BACKEND_H
@@ -39,12 +39,12 @@ struct KsmBackend {
     /* The last two are NULL where nothing is ever merged. */
     /*
      * Let the kernel merge the pages [@first, @last), which have just gained
-     * twins.  Returns false if the kernel refuses.
+     * twins.  Returns false with errno set if the kernel refuses.
      */
     bool (*merge)(KsmBlock *block, size_t first, size_t last);
     /*
      * Don't let the kernel merge them any longer, and give those that are
-     * merged memory of their own.  Returns false if it can't now.
+     * merged memory of their own.  Returns false with errno set if it can't.
      */
     bool (*unmerge)(KsmBlock *block, size_t first, size_t last);
 };

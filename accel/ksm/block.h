@@ -33,7 +33,7 @@ typedef struct KsmRegion {
     uint16_t submitted;
     uint16_t unstable;      /* see ksm_page_is_volatile() */
     uint16_t marked;
-    uint16_t runs;          /* of marked pages: each may cost 2 mappings */
+    uint16_t vmas;          /* mappings that its marks may cost */
     /* Passes until all of the region is read again. */
     uint16_t due;
     /* Passes between two such reads of an unarmed region: a power of 2. */
@@ -41,6 +41,7 @@ typedef struct KsmRegion {
     /* Passes since twins, zeros or marks changed, up to 255. */
     uint8_t quiet;
     bool huge:1;            /* one huge page backs it, as last seen */
+    bool was_huge:1;        /* one did, ever */
     bool promoted:1;        /* enough twins: its pages may be marked */
     bool armed:1;           /* the tracker watches it; implies promoted */
     bool pending:1;         /* pages wait to be hashed; only while armed */

@@ -47,7 +47,7 @@ bool ksm_engine_is_paused(const KsmEngine *e)
 
 KsmFigures ksm_engine_figures(const KsmEngine *e)
 {
-    KsmFigures sum = { 0 };
+    KsmFigures sum = e->removed;
     KsmBlock *block;
 
     QTAILQ_FOREACH(block, &e->blocks, next) {
@@ -326,6 +326,8 @@ static void ram_removed(RAMBlockNotifier *n, void *host, size_t size,
     if (block) {
         ksm_engine_stop_block(e, block);
         QTAILQ_REMOVE(&e->blocks, block, next);
+        block->whole = false;
+        ksm_block_add_figures(block, &e->removed);
         ksm_block_free(block);
     }
 }

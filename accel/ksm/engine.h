@@ -58,6 +58,7 @@ typedef struct KsmEngine {
     KsmBudget budget;
     KsmBlockList blocks;
     KsmBlockList leaving;           /* records that are yet to be withdrawn */
+    KsmFigures removed;             /* cumulative, of blocks that are gone */
     bool late;                      /* QEMU has marked RAM that is added now */
 
     KsmPhase phase;
@@ -66,8 +67,12 @@ typedef struct KsmEngine {
     int64_t pass_started_ns;        /* QEMU_CLOCK_REALTIME, as all times */
     int64_t next_pass_ns;
     uint64_t pass_hashed;
-    uint64_t pass_submitted;
-    bool unread;                    /* the pass found a region changing */
+    uint64_t pass_found;            /* pages that were found stable */
+    uint64_t batch_hashed;          /* since the last pause in mid-pass */
+    bool unread;                    /* the pass found new pages to read again */
+    uint64_t refusals;              /* by the kernel, in this pass */
+    uint64_t refused_pass;          /* in the last one */
+    int refused;                    /* the last errno of them */
     unsigned backoff;               /* sleep_millisecs << backoff */
     bool prepared_thread;
     bool unmerging;                 /* ksm-unmerge goes on */

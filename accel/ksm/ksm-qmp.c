@@ -52,11 +52,19 @@ static KsmLimitInfoList *query_limits(const KsmEngine *e)
     }
     if (e->marks.limited) {
         g_autofree char *message = g_strdup_printf(
-            "ksm: marks use %" PRIu64 " of %" PRIu64 " mappings: raise"
-            " vm.max_map_count to mark more", e->marks.vmas,
-            e->marks.vma_budget);
+            "ksm: marks and tracking need %" PRIu64 " of %" PRIu64 " mappings:"
+            " raise vm.max_map_count and add the object anew",
+            e->marks.vmas, e->marks.vma_budget);
 
         add_limit(&tail, KSM_LIMIT_VMAS, message);
+    }
+    if (e->refused_pass) {
+        g_autofree char *message = g_strdup_printf(
+            "ksm: the kernel refused to mark or track memory, %" PRIu64 " times"
+            " in the last pass: %s: see trace events ksm_ksmd_advise and"
+            " ksm_tracker_arm", e->refused_pass, strerror(e->refused));
+
+        add_limit(&tail, KSM_LIMIT_REFUSED, message);
     }
     if (e->memory_low) {
         add_limit(&tail, KSM_LIMIT_MEMORY, "ksm: too little host memory is"

@@ -12,6 +12,8 @@
 #define DEFAULT_MAX_MAP_COUNT   65530
 /* A run in the middle of a mapping makes three of one. */
 #define VMAS_PER_RUN            2
+/* Try in so many passes whether regions marked whole can be marked exactly. */
+#define RECONSIDER_PASSES       16
 
 void ksm_marks_init(KsmMarks *marks)
 {
@@ -63,89 +65,113 @@ bool ksm_marks_admit(const KsmMarks *marks, const KsmRegion *region)
     return density(region) >= marks->min_density;
 }
 
-/* A region that is marked whole shares the mapping of one before it. */
-static unsigned whole_runs(const KsmBlock *block, size_t r)
+/* Does a mapping end between a region marked whole and this neighbour? */
+static bool differs(const KsmMarks *marks, const KsmRegion *neighbour)
 {
-    return r && block->regions[r - 1].whole ? 0 : 1;
+    return ksm_marks_admit(marks, neighbour) && !neighbour->whole;
 }
 
-/* Have all regions marked whole that cost more than one run. */
-static void coarsen(KsmBlockList *blocks)
+/*
+ * More mappings if region @r is marked whole: where it is armed it has one
+ * anyway, unless a neighbour is armed too and shares it.
+ */
+static unsigned whole_cost(const KsmMarks *marks, const KsmBlock *block,
+                           size_t r)
 {
+    return (r > 0 && differs(marks, &block->regions[r - 1])) +
+           (r + 1 < block->n_regions && differs(marks, &block->regions[r + 1]));
+}
+
+/*
+ * [d] is how many mappings the admitted regions need, armed or marked whole,
+ * if the cut is at d.  They begin and end where an admitted region meets one
+ * that is not.
+ */
+static void count_needed(const KsmBlockList *blocks,
+                         uint64_t needed[KSM_REGION_MAX_PAGES + 1])
+{
+    /* [d]: how many more than with the cut at d - 1. */
+    int64_t change[KSM_REGION_MAX_PAGES + 2] = { 0 };
     KsmBlock *block;
 
     QTAILQ_FOREACH(block, blocks, next) {
-        for (size_t r = 0; r < block->n_regions; r++) {
-            KsmRegion *region = &block->regions[r];
+        unsigned before = 0;
 
-            region->marks_due |= region->runs > 1 && !region->whole;
+        for (size_t r = 0; r <= block->n_regions; r++) {
+            unsigned here = r < block->n_regions ? density(&block->regions[r])
+                                                 : 0;
+
+            change[MIN(before, here) + 1]++;
+            change[MAX(before, here) + 1]--;
+            before = here;
+        }
+    }
+    needed[0] = 0;
+    for (int d = 1; d <= KSM_REGION_MAX_PAGES; d++) {
+        needed[d] = needed[d - 1] + change[d];
+    }
+}
+
+/*
+ * The cut is eased only well below the budget, so that regions near it are not
+ * marked and unmarked in turn.
+ */
+static void choose_cut(KsmMarks *marks, const uint64_t *needed)
+{
+    if (needed[marks->min_density] > marks->vma_budget) {
+        while (marks->min_density < KSM_REGION_MAX_PAGES &&
+               needed[marks->min_density] > marks->vma_budget * 7 / 8) {
+            marks->min_density++;
+        }
+    } else {
+        while (marks->min_density > 1 &&
+               needed[marks->min_density - 1] <= marks->vma_budget * 3 / 4) {
+            marks->min_density--;
         }
     }
 }
 
 void ksm_marks_begin(KsmMarks *marks, KsmBlockList *blocks)
 {
-    /*
-     * [d]: how many more mappings the admitted regions need, arming them and
-     * marking nothing, if the cut is at d rather than at d - 1.  They begin
-     * and end where an admitted region meets one that is not.
-     */
-    int64_t change[KSM_REGION_MAX_PAGES + 2] = { 0 };
-    uint64_t need[KSM_REGION_MAX_PAGES + 1] = { 0 };
+    uint64_t needed[KSM_REGION_MAX_PAGES + 1];
+    bool roomy, whole = false;
     KsmBlock *block;
 
-    marks->vmas = 0;
-    marks->limited = false;
+    count_needed(blocks, needed);
+    choose_cut(marks, needed);
+    marks->vmas = needed[marks->min_density];
     QTAILQ_FOREACH(block, blocks, next) {
-        unsigned before = 0, here;
-
-        for (size_t r = 0; r < block->n_regions; r++, before = here) {
+        for (size_t r = 0; r < block->n_regions; r++) {
             KsmRegion *region = &block->regions[r];
 
-            here = density(region);
-            change[MIN(before, here) + 1]++;
-            change[MAX(before, here) + 1]--;
             if (region->whole) {
-                region->runs = whole_runs(block, r);
-                marks->limited = true;
+                region->vmas = whole_cost(marks, block, r);
+                whole = true;
             }
-            marks->vmas += region->runs * VMAS_PER_RUN;
-        }
-        change[1]++;
-        change[before + 1]--;
-    }
-    for (int d = 1; d <= KSM_REGION_MAX_PAGES; d++) {
-        need[d] = need[d - 1] + change[d];
-    }
-    /*
-     * The cut is eased only well below the budget, so that regions near it are
-     * not marked and unmarked in turn.
-     */
-    if (need[marks->min_density] > marks->vma_budget) {
-        while (marks->min_density < KSM_REGION_MAX_PAGES &&
-               need[marks->min_density] > marks->vma_budget * 7 / 8) {
-            marks->min_density++;
-        }
-    } else {
-        while (marks->min_density > 1 &&
-               need[marks->min_density - 1] <= marks->vma_budget * 3 / 4) {
-            marks->min_density--;
+            marks->vmas += region->vmas;
         }
     }
-    marks->vmas += need[marks->min_density];
-    marks->limited |= marks->min_density > 1;
     /*
      * Exact runs of some regions must not keep others from being marked at
      * all.  They come back only when there is much room again.
      */
-    if (marks->starved || marks->vmas > marks->vma_budget) {
-        marks->tight = true;
-    } else if (marks->vmas <= marks->vma_budget / 2) {
-        marks->tight = false;
-    }
+    roomy = marks->vmas <= marks->vma_budget / 2;
+    marks->tight = marks->starved || marks->vmas > marks->vma_budget ||
+                   (marks->tight && !roomy);
     marks->starved = false;
-    if (marks->tight) {
-        coarsen(blocks);
+    marks->limited = whole || marks->min_density > 1;
+    marks->round++;
+    QTAILQ_FOREACH(block, blocks, next) {
+        for (size_t r = 0; r < block->n_regions; r++) {
+            KsmRegion *region = &block->regions[r];
+
+            if (marks->tight) {
+                region->marks_due |= region->vmas > VMAS_PER_RUN;
+            } else if (roomy && r % RECONSIDER_PASSES ==
+                                marks->round % RECONSIDER_PASSES) {
+                region->marks_due |= region->whole;
+            }
+        }
     }
 }
 
@@ -182,8 +208,8 @@ bool ksm_marks_withdraw(KsmMarks *marks, KsmBlock *block, size_t r)
         return false;
     }
     set_marked(marks, block, first, last, false);
-    marks->vmas -= MIN(marks->vmas, region->runs * VMAS_PER_RUN);
-    region->runs = 0;
+    marks->vmas -= MIN(marks->vmas, region->vmas);
+    region->vmas = 0;
     region->whole = false;
     region->blanket = false;
     /* Should passes run again, what has a twin is marked again. */
@@ -237,7 +263,17 @@ static unsigned marked_runs(const KsmBlock *block, size_t first, size_t last)
     return n;
 }
 
-/* Unmark the runs of marked pages that are no candidates any more. */
+/*
+ * A zero page is never stale: merged, it is the kernel's shared one and no
+ * candidate any more, and to unmark it would give it memory again.
+ */
+static bool is_stale(KsmPage page)
+{
+    return (page & KSM_PAGE_MARKED) &&
+           !(page & (KSM_PAGE_TWIN | KSM_PAGE_ZERO));
+}
+
+/* Unmark the runs of marked pages that have no reason to be. */
 static bool withdraw_stale(KsmMarks *marks, KsmBlock *block, size_t first,
                            size_t last)
 {
@@ -246,13 +282,11 @@ static bool withdraw_stale(KsmMarks *marks, KsmBlock *block, size_t first,
     while (p < last) {
         size_t start;
 
-        while (p < last && (!(block->pages[p] & KSM_PAGE_MARKED) ||
-                            ksm_page_is_candidate(block->pages[p]))) {
+        while (p < last && !is_stale(block->pages[p])) {
             p++;
         }
         start = p;
-        while (p < last && (block->pages[p] & KSM_PAGE_MARKED) &&
-               !ksm_page_is_candidate(block->pages[p])) {
+        while (p < last && is_stale(block->pages[p])) {
             p++;
         }
         if (p > start) {
@@ -298,8 +332,7 @@ static bool mark_exactly(KsmMarks *marks, KsmBlock *block, size_t first,
 bool ksm_marks_update(KsmMarks *marks, KsmBlock *block, size_t r)
 {
     KsmRegion *region = &block->regions[r];
-    const uint64_t others = marks->vmas -
-                            MIN(marks->vmas, region->runs * VMAS_PER_RUN);
+    const uint64_t others = marks->vmas - MIN(marks->vmas, region->vmas);
     /*
      * The first merge in a huge page splits it, and the kernel (6.12) maps the
      * zero pages that it finds then to its shared one.  So zero pages of a
@@ -310,7 +343,7 @@ bool ksm_marks_update(KsmMarks *marks, KsmBlock *block, size_t r)
     const bool quiet = region->quiet >= KSM_MARKS_QUIET_PASSES;
     size_t first, last, wanted_first, wanted_last, run_last;
     bool whole, crowded, ok;
-    unsigned exact;
+    unsigned exact, cost = 0;
 
     if (!block->backend->merge) {
         region->marks_due = false;
@@ -324,30 +357,32 @@ bool ksm_marks_update(KsmMarks *marks, KsmBlock *block, size_t r)
                            &run_last)) {
         wanted_last = wanted_first + 1;
     }
-    exact = wanted_runs(block, wanted_first, wanted_last, zeros);
-    whole = others + exact * VMAS_PER_RUN > marks->vma_budget ||
-            (marks->tight && exact > 1);
+    exact = wanted_runs(block, wanted_first, wanted_last, zeros) *
+            VMAS_PER_RUN;
+    whole = others + exact > marks->vma_budget ||
+            (marks->tight && exact > VMAS_PER_RUN);
     if (whole) {
+        cost = whole_cost(marks, block, r);
         marks->limited = true;
-        if (others + whole_runs(block, r) * VMAS_PER_RUN >
-            marks->vma_budget) {
+        if (others + cost > marks->vma_budget &&
+            (!region->marked || cost > region->vmas)) {
             marks->starved |= !region->marked;
             return true;
         }
         ok = mark_run(marks, block, first, last);
     } else {
         /* Stale marks cost mappings, and may become good ones again. */
-        crowded = others + (exact + region->runs) * VMAS_PER_RUN >
-                  marks->vma_budget;
+        crowded = others + exact + region->vmas > marks->vma_budget;
         ok = (!(quiet || crowded) ||
               withdraw_stale(marks, block, first, last)) &&
              mark_exactly(marks, block, wanted_first, wanted_last, zeros);
     }
     /* What there is now, even if the kernel refused the rest. */
     region->whole = whole && ok;
-    region->runs = region->whole ? whole_runs(block, r)
-                                 : marked_runs(block, first, last);
-    marks->vmas = others + region->runs * VMAS_PER_RUN;
+    region->vmas = region->whole ? cost
+                                 : marked_runs(block, first, last) *
+                                   VMAS_PER_RUN;
+    marks->vmas = others + region->vmas;
     region->marks_due = !ok || !quiet;
     return ok;
 }

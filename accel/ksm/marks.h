@@ -27,6 +27,7 @@ typedef struct KsmMarks {
     unsigned min_density;   /* candidates that a region needs to be admitted */
     bool tight;             /* no region may cost more than one run */
     bool starved;           /* one found no mapping at all */
+    unsigned round;         /* passes begun */
 } KsmMarks;
 
 /* Reads vm.max_map_count. */

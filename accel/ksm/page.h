@@ -71,6 +71,7 @@ static inline KsmPage ksm_page_written(KsmPage page)
 /* A pass did not find @page, which waits to be hashed, written. */
 static inline KsmPage ksm_page_unwritten(KsmPage page)
 {
+    page = deposit64(page, KSM_PAGE_HEAT_SHIFT, KSM_PAGE_HEAT_BITS, 0);
     return ksm_page_set_age(page, ksm_page_age(page) + 1);
 }
 

@@ -23,7 +23,7 @@
 /* An armed one too: writes by DMA into pinned pages can be missed. */
 #define REHASH_INTERVAL     256
 /* Look at so much at a time for what was written. */
-#define COLLECT_REGIONS     32
+#define COLLECT_REGIONS     16
 /* More pages than this: read a region, or start a pass, more often again. */
 #define BUSY_PAGES          64
 /* Withdraw so many pages at a time. */
@@ -81,10 +81,23 @@ static void forget(KsmEngine *e, KsmBlock *block, size_t p)
     }
 }
 
+/* The kernel refused to mark or to track memory: query-ksm tells. */
+static void note_refusal(KsmEngine *e, int error)
+{
+    e->refused = error;
+    e->refusals++;
+}
+
 static void note_written(KsmEngine *e, KsmBlock *block, size_t p)
 {
-    KsmPage page = ksm_page_written(block->pages[p]);
+    KsmPage page = block->pages[p];
 
+    if (page & KSM_PAGE_POISONED) {
+        return;
+    }
+    e->cow_breaks += (page & (KSM_PAGE_MARKED | KSM_PAGE_WRITTEN)) ==
+                     KSM_PAGE_MARKED;
+    page = ksm_page_written(page);
     if (ksm_page_heat(page) == KSM_PAGE_VOLATILE) {
         ksm_backend_withdraw(&e->twins, block, p);
         page &= ~(KSM_PAGE_SUBMITTED | KSM_PAGE_TWIN);
@@ -113,6 +126,11 @@ static void collect(KsmEngine *e, KsmBlock *block, size_t r)
     size = ksm_regions_memory(block, r, end, &start);
     n = ksm_tracker_collect(&e->tracker, (uintptr_t)start,
                             (uintptr_t)start + size, ranges, &next);
+    if (n < 0) {
+        note_refusal(e, -n);
+        e->at_region = end;
+        return;
+    }
     for (int i = 0; i < n; i++) {
         size_t p = (ranges[i].start - host) / page_size;
         size_t p_end = (ranges[i].end - host) / page_size;
@@ -122,70 +140,87 @@ static void collect(KsmEngine *e, KsmBlock *block, size_t r)
             block->regions[ksm_block_region_of(block, p)].pending = true;
         }
     }
-    if (n == KSM_TRACKER_RANGES) {
-        /* Enough for a slice.  What was reported is armed: look on here. */
-        e->at_region = ksm_block_region_of(block, (next - host) / page_size);
-        return;
-    }
-    e->at_region = end;
+    /* What was reported is armed: look on where it ends. */
+    e->at_region = next < (uintptr_t)start + size
+                   ? ksm_block_region_of(block, (next - host) / page_size)
+                   : end;
 }
 
-/* The page's contents are known.  Returns true if they are to be submitted. */
-static bool note_hash(KsmEngine *e, KsmBlock *block, size_t p,
-                      KsmHashResult result, uint64_t digest, bool stable,
-                      unsigned *changed)
+/* What reading a region has brought. */
+typedef struct RegionNews {
+    unsigned hashed;        /* pages */
+    unsigned fresh;         /* of which nothing was known before */
+    unsigned found;         /* found stable: submitted, or zero */
+} RegionNews;
+
+/* The page is zero now. */
+static void note_zero(KsmEngine *e, KsmBlock *block, size_t p, bool stable,
+                      RegionNews *news)
 {
     const KsmPage old = block->pages[p];
-    const KsmPage mark = old & KSM_PAGE_MARKED;
-    unsigned age;
-    bool same;
+    KsmPage state = KSM_PAGE_ZERO;
 
-    switch (result) {
-    case KSM_HASH_ZERO:
-        ksm_backend_withdraw(&e->twins, block, p);
-        if (old & KSM_PAGE_ZERO) {
-            ksm_block_set_page(block, p, mark | KSM_PAGE_ZERO);
-            return false;
-        }
+    ksm_backend_withdraw(&e->twins, block, p);
+    if (!(old & KSM_PAGE_ZERO)) {
         /*
          * A huge page comes zeroed, and fills up: a page is taken for a zero
          * page when it reads so twice.  The digest 0 remembers the first time.
          */
-        (*changed)++;
-        same = (old & KSM_PAGE_HASHED) && !(old & KSM_PAGE_DIGEST);
-        ksm_block_set_page(block, p, mark | (same || stable ? KSM_PAGE_ZERO
-                                                            : KSM_PAGE_HASHED));
-        return false;
-    case KSM_HASH_POISONED:
-        block->figures.poisoned++;
-        ksm_backend_withdraw(&e->twins, block, p);
-        ksm_block_set_page(block, p, mark | KSM_PAGE_POISONED);
-        trace_ksm_pass_poisoned(ksm_block_page_host(block, p));
-        return false;
-    case KSM_HASH_OK:
-        break;
+        if (stable || ((old & KSM_PAGE_HASHED) && !(old & KSM_PAGE_DIGEST))) {
+            news->found++;
+        } else {
+            news->fresh += !(old & KSM_PAGE_HASHED);
+            state = KSM_PAGE_HASHED;
+        }
     }
+    ksm_block_set_page(block, p, (old & KSM_PAGE_MARKED) | state);
+}
 
-    same = (old & KSM_PAGE_HASHED) && (old & KSM_PAGE_DIGEST) == digest;
-    if (!same) {
-        (*changed)++;
-        e->cow_breaks += mark && (old & (KSM_PAGE_HASHED | KSM_PAGE_ZERO));
-        ksm_backend_withdraw(&e->twins, block, p);
-    }
+/* The page's @digest is known.  Returns true if it is to be submitted. */
+static bool note_digest(KsmEngine *e, KsmBlock *block, size_t p,
+                        uint64_t digest, bool armed, RegionNews *news)
+{
+    const KsmPage old = block->pages[p];
+    const bool known = old & (KSM_PAGE_HASHED | KSM_PAGE_ZERO);
+    const bool same = (old & KSM_PAGE_HASHED) &&
+                      (old & KSM_PAGE_DIGEST) == digest;
+    KsmPage page = digest | (old & KSM_PAGE_MARKED) | KSM_PAGE_HASHED;
+    unsigned age;
+
     if (same && (old & KSM_PAGE_SUBMITTED)) {
-        ksm_block_set_page(block, p, digest | mark | KSM_PAGE_HASHED |
-                           KSM_PAGE_SUBMITTED | (old & KSM_PAGE_TWIN));
-        return false;
+        /*
+         * A page beyond the candidates of its digest is not told when its last
+         * twin goes: ask again now and then.
+         */
+        bool ask = armed && (old & KSM_PAGE_TWIN);
+
+        ksm_block_set_page(block, p, page | KSM_PAGE_SUBMITTED |
+                                     (ask ? 0 : old & KSM_PAGE_TWIN));
+        return ask;
     }
+    if (!same) {
+        ksm_backend_withdraw(&e->twins, block, p);
+        /* In an armed region the tracker has seen it. */
+        e->cow_breaks += known && !armed && (old & KSM_PAGE_MARKED);
+    }
+    news->fresh += !known;
     age = same ? ksm_page_age(old) + 1 : 0;
-    if (stable || age >= e->parameters.stable_passes) {
-        ksm_block_set_page(block, p, digest | mark | KSM_PAGE_HASHED |
-                           KSM_PAGE_SUBMITTED);
+    if (armed || age >= e->parameters.stable_passes) {
+        news->found++;
+        ksm_block_set_page(block, p, page | KSM_PAGE_SUBMITTED);
         return true;
     }
-    ksm_block_set_page(block, p, ksm_page_set_age(digest | mark |
-                                                  KSM_PAGE_HASHED, age));
+    ksm_block_set_page(block, p, ksm_page_set_age(page, age));
     return false;
+}
+
+static void note_poisoned(KsmEngine *e, KsmBlock *block, size_t p)
+{
+    block->figures.poisoned++;
+    ksm_backend_withdraw(&e->twins, block, p);
+    ksm_block_set_page(block, p, (block->pages[p] & KSM_PAGE_MARKED) |
+                                 KSM_PAGE_POISONED);
+    trace_ksm_pass_poisoned(ksm_block_page_host(block, p));
 }
 
 /* Digests made with another seed mean nothing any more. */
@@ -227,7 +262,6 @@ static void resubmit(KsmEngine *e, KsmBlock *block, size_t r)
     if (n) {
         block->backend->submit(&e->twins, block, candidates, n);
         block->figures.pages_submitted += n;
-        e->pass_submitted += n;
     }
     block->regions[r].resubmit = false;
 }
@@ -244,7 +278,7 @@ static void read_region(KsmEngine *e, KsmBlock *block, size_t r)
     KsmCandidate candidates[KSM_REGION_MAX_PAGES];
     KsmPageRange ranges[KSM_REGION_MAX_PAGES];
     size_t first, last, p, n_candidates = 0;
-    unsigned hashed = 0, changed = 0;
+    RegionNews news = { 0 };
     uint64_t next;
     int n;
 
@@ -253,10 +287,12 @@ static void read_region(KsmEngine *e, KsmBlock *block, size_t r)
                             host + last * page_size, ranges,
                             ARRAY_SIZE(ranges), &next);
     if (n < 0) {
+        note_refusal(e, -n);
         return;
     }
     region->pending = false;
     region->huge = n > 0 && (ranges[0].categories & KSM_PAGE_IS_HUGE);
+    region->was_huge |= region->huge;
     p = first;
     for (int i = 0; i < n; i++) {
         size_t start = (ranges[i].start - host) / page_size;
@@ -267,7 +303,6 @@ static void read_region(KsmEngine *e, KsmBlock *block, size_t r)
         }
         for (; p < end; p++) {
             KsmPage page = block->pages[p];
-            KsmHashResult result;
             uint64_t digest = 0;
 
             if (page & KSM_PAGE_POISONED) {
@@ -290,12 +325,20 @@ static void read_region(KsmEngine *e, KsmBlock *block, size_t r)
                                    KSM_PAGE_ZEROPAGE);
                 continue;
             }
-            result = ksm_hasher_page(&e->hasher, ksm_block_page_host(block, p),
-                                     page_size, &digest);
-            hashed++;
-            if (note_hash(e, block, p, result, digest, region->armed,
-                          &changed)) {
-                candidates[n_candidates++] = (KsmCandidate) { digest, p };
+            news.hashed++;
+            switch (ksm_hasher_page(&e->hasher, ksm_block_page_host(block, p),
+                                    page_size, &digest)) {
+            case KSM_HASH_ZERO:
+                note_zero(e, block, p, region->armed, &news);
+                break;
+            case KSM_HASH_POISONED:
+                note_poisoned(e, block, p);
+                break;
+            case KSM_HASH_OK:
+                if (note_digest(e, block, p, digest, region->armed, &news)) {
+                    candidates[n_candidates++] = (KsmCandidate) { digest, p };
+                }
+                break;
             }
         }
     }
@@ -308,20 +351,25 @@ static void read_region(KsmEngine *e, KsmBlock *block, size_t r)
         block->figures.pages_submitted += n_candidates;
     }
     block->figures.pages_scanned += last - first;
-    block->figures.pages_hashed += hashed;
-    e->pass_hashed += hashed;
-    e->pass_submitted += n_candidates;
-    if (!changed && !n_candidates) {
-        region->interval = MIN(region->interval * 2, READ_INTERVAL_MAX);
-    } else if (changed > BUSY_PAGES || n_candidates) {
+    block->figures.pages_hashed += news.hashed;
+    e->pass_hashed += news.hashed;
+    e->batch_hashed += news.hashed;
+    e->pass_found += news.found;
+    e->unread |= news.fresh > BUSY_PAGES;
+    /*
+     * What was seen for the first time, or is stable at last, deserves to be
+     * looked at soon; what only changes all the time doesn't.
+     */
+    if (news.fresh > BUSY_PAGES || news.found) {
         region->interval = MAX(region->interval / 2, 1);
+    } else if (!news.fresh) {
+        region->interval = MIN(region->interval * 2, READ_INTERVAL_MAX);
     }
     if (!region->armed) {
         region->due = region->interval;
     }
-    e->unread |= changed > BUSY_PAGES;
-    trace_ksm_pass_read(ksm_block_page_host(block, first), hashed, changed,
-                        n_candidates);
+    trace_ksm_pass_read(ksm_block_page_host(block, first), news.hashed,
+                        news.fresh, n_candidates);
 }
 
 /* Have all of the region's pages hashed again, as if they were written. */
@@ -333,7 +381,7 @@ static void rehash(KsmEngine *e, KsmBlock *block, size_t r)
     for (size_t p = first; p < last; p++) {
         KsmPage page = block->pages[p];
 
-        if (!(page & KSM_PAGE_WRITTEN)) {
+        if (!(page & (KSM_PAGE_WRITTEN | KSM_PAGE_POISONED))) {
             ksm_block_set_page(block, p, KSM_PAGE_WRITTEN |
                 ksm_page_set_age(page, e->parameters.stable_passes));
         }
@@ -391,12 +439,33 @@ static bool may_give_back(KsmEngine *e, size_t r)
     return !e->memory_low;
 }
 
-/* Would merging pages of the region be worth it? */
+/*
+ * Would merging pages of the region be worth it?  What was one huge page when
+ * it was found goes on being measured as such.
+ */
 static bool is_worth_it(const KsmEngine *e, const KsmRegion *region)
 {
     unsigned n = region->twins + region->zeros - region->zeropages;
 
-    return n >= (region->huge ? e->parameters.huge_split_threshold : 1);
+    return n >= (region->was_huge ? e->parameters.huge_split_threshold : 1);
+}
+
+/* Is so little of it alike by now that it may be a huge page again? */
+static bool is_worth_no_more(const KsmEngine *e, const KsmRegion *region)
+{
+    unsigned n = region->twins + region->zeros;
+
+    return region->quiet >= KSM_MARKS_QUIET_PASSES &&
+           n < (region->was_huge ?
+                DIV_ROUND_UP(e->parameters.huge_split_threshold, 2) : 1);
+}
+
+/* Arming splits a huge page at the next write: only if that may save memory. */
+static bool may_arm(const KsmEngine *e, const KsmBlock *block,
+                    const KsmRegion *region)
+{
+    return ksm_tracker_can_arm(&e->tracker) &&
+           (!region->huge || (block->backend->merge && !e->backend_message));
 }
 
 static void arm(KsmEngine *e, KsmBlock *block, size_t r)
@@ -404,9 +473,12 @@ static void arm(KsmEngine *e, KsmBlock *block, size_t r)
     KsmRegion *region = &block->regions[r];
     size_t first, last, size;
     uint8_t *host;
+    int ret;
 
     size = ksm_regions_memory(block, r, r + 1, &host);
-    if (ksm_tracker_arm(&e->tracker, host, size) < 0) {
+    ret = ksm_tracker_arm(&e->tracker, host, size);
+    if (ret < 0) {
+        note_refusal(e, -ret);
         return;
     }
     region->armed = true;
@@ -427,12 +499,24 @@ static void arm(KsmEngine *e, KsmBlock *block, size_t r)
     }
 }
 
+static bool withdraw(KsmEngine *e, KsmBlock *block, size_t r)
+{
+    if (!ksm_marks_withdraw(&e->marks, block, r)) {
+        note_refusal(e, errno);
+        return false;
+    }
+    return true;
+}
+
 /* Neither track nor merge the region; nothing happens if it isn't. */
 static void release(KsmEngine *e, KsmBlock *block, size_t r)
 {
     KsmRegion *region = &block->regions[r];
 
-    if (ksm_marks_withdraw(&e->marks, block, r) && region->armed) {
+    if (!withdraw(e, block, r)) {
+        return;
+    }
+    if (region->armed) {
         ksm_engine_disarm(e, block, r, r + 1);
         region->pending = false;
         region->interval = READ_INTERVAL_MAX;
@@ -450,24 +534,23 @@ static void mark_phase(KsmEngine *e, KsmBlock *block, size_t r)
         if (!may_give_back(e, r)) {
             return;
         }
-        ksm_marks_withdraw(&e->marks, block, r);
+        withdraw(e, block, r);
     }
     if (!region->promoted) {
         region->promoted = is_worth_it(e, region);
-    } else if (region->twins + region->zeros == 0 &&
-               region->quiet >= KSM_MARKS_QUIET_PASSES) {
-        /* Its twins are gone for good: it may be a huge page again. */
+    } else if (is_worth_no_more(e, region)) {
         region->promoted = false;
     }
     if (!ksm_marks_admit(&e->marks, region)) {
         release(e, block, r);
         return;
     }
-    if (!region->armed && ksm_tracker_can_arm(&e->tracker)) {
+    if (!region->armed && may_arm(e, block, region)) {
         arm(e, block, r);
     }
-    if (region->marks_due && !e->backend_message) {
-        ksm_marks_update(&e->marks, block, r);
+    if (region->marks_due && !e->backend_message &&
+        !ksm_marks_update(&e->marks, block, r)) {
+        note_refusal(e, errno);
     }
 }
 
@@ -491,14 +574,16 @@ static void begin_pass(KsmEngine *e, int64_t now_ns)
     }
     e->pass_started_ns = now_ns;
     e->pass_hashed = 0;
-    e->pass_submitted = 0;
+    e->batch_hashed = 0;
+    e->pass_found = 0;
+    e->refusals = 0;
     e->unread = false;
     restart_phase(e, KSM_PHASE_COLLECT);
 }
 
 static void sleep_after_pass(KsmEngine *e, int64_t now_ns)
 {
-    if (e->pass_submitted > BUSY_PAGES || e->unread) {
+    if (e->pass_found > BUSY_PAGES || e->unread) {
         e->backoff = 0;
     } else {
         e->backoff = MIN(e->backoff + 1, BACKOFF_MAX);
@@ -523,6 +608,7 @@ static void end_pass(KsmEngine *e, int64_t now_ns)
     KsmFigures sum = ksm_engine_figures(e);
 
     demand(e, &sum);
+    e->refused_pass = e->refusals;
     e->phase = KSM_PHASE_IDLE;
     e->full_scans++;
     e->last_pass_ns = now_ns - e->pass_started_ns;
@@ -554,7 +640,7 @@ static bool unmerge_step(KsmEngine *e)
         demand(e, &sum);
         return false;
     }
-    ksm_marks_withdraw(&e->marks, block, r);
+    withdraw(e, block, r);
     e->at_region++;
     return true;
 }
@@ -621,16 +707,17 @@ bool ksm_pass_step(KsmEngine *e, int64_t now_ns)
             return false;
         }
         if (e->parameters.pages_to_scan &&
-            e->pass_hashed >= e->parameters.pages_to_scan) {
+            e->batch_hashed >= e->parameters.pages_to_scan) {
             if (now_ns < e->next_pass_ns) {
                 return false;
             }
-            e->pass_hashed = 0;
+            e->batch_hashed = 0;
         }
         read_phase(e, block, r);
         if (e->parameters.pages_to_scan &&
-            e->pass_hashed >= e->parameters.pages_to_scan) {
-            sleep_after_pass(e, now_ns);
+            e->batch_hashed >= e->parameters.pages_to_scan) {
+            e->next_pass_ns = now_ns +
+                (int64_t)e->parameters.sleep_millisecs * SCALE_MS;
         }
         break;
     case KSM_PHASE_MARK:

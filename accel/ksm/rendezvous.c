@@ -21,6 +21,8 @@
 #define RETRY_MAX_NS    (32 * NANOSECONDS_PER_SECOND)
 /* Stop publishing above this; twice the socket's usual buffer. */
 #define CONGESTED_BYTES (512 * 1024)
+/* A peer that reads nothing for so long is given up. */
+#define STUCK_NS        (10 * NANOSECONDS_PER_SECOND)
 /* Frames read in one run: bounds a slice. */
 #define FRAMES_A_RUN    4
 
@@ -188,12 +190,16 @@ static bool start(KsmRendezvous *r, Error **errp)
     qio_channel_set_blocking(r->channel, false, NULL);
     pstrcpy(hello.name, sizeof(hello.name), qemu_get_vm_name() ?: "");
     append(r, KSM_FRAME_HELLO, &hello, sizeof(hello));
+    r->sent_ns = qemu_clock_get_ns(QEMU_CLOCK_REALTIME);
     watch(r, true, false);
     return true;
 }
 
 static bool send_out(KsmRendezvous *r, Error **errp)
 {
+    if (!r->out->len) {
+        r->sent_ns = qemu_clock_get_ns(QEMU_CLOCK_REALTIME);
+    }
     while (r->out_sent < r->out->len) {
         ssize_t n = qio_channel_write(r->channel,
                                       (char *)r->out->data + r->out_sent,
@@ -205,6 +211,7 @@ static bool send_out(KsmRendezvous *r, Error **errp)
             return false;
         }
         r->out_sent += n;
+        r->sent_ns = qemu_clock_get_ns(QEMU_CLOCK_REALTIME);
     }
     if (r->out_sent == r->out->len) {
         g_byte_array_set_size(r->out, 0);
@@ -218,6 +225,18 @@ static bool send_out(KsmRendezvous *r, Error **errp)
     if (!r->watching || (r->out->len > 0) != r->watching_write) {
         watch(r, true, r->out->len > 0);
     }
+    return true;
+}
+
+/* What is to be sent finds no reader: engines do better alone. */
+static bool is_stuck(KsmRendezvous *r, Error **errp)
+{
+    if (!r->out->len ||
+        qemu_clock_get_ns(QEMU_CLOCK_REALTIME) - r->sent_ns < STUCK_NS) {
+        return false;
+    }
+    error_setg(errp, "ksm: ksmtuned has not read for %lld s: is it stopped?",
+               STUCK_NS / NANOSECONDS_PER_SECOND);
     return true;
 }
 
@@ -263,7 +282,7 @@ static void handle_frame(KsmRendezvous *r, const KsmFrameHeader *header,
 static bool receive(KsmRendezvous *r, bool *more, Error **errp)
 {
     ERRP_GUARD();
-    KsmFrameHeader header;
+    KsmFrameHeader header = { 0 };
     KsmWireError bad = KSM_WIRE_OK;
     int *fds = NULL;
     size_t n_fds = 0;
@@ -339,10 +358,13 @@ bool ksm_rendezvous_run(KsmRendezvous *r)
             goto failed;
         }
     }
-    if (!send_out(r, &err)) {
+    if (!send_out(r, &err) || is_stuck(r, &err)) {
         /* The peer may have said why before it closed: that tells more. */
-        for (more = true; more && receive(r, &more, &why);) {
-            continue;
+        more = true;
+        for (int i = 0; more && i < FRAMES_A_RUN; i++) {
+            if (!receive(r, &more, &why)) {
+                break;
+            }
         }
         if (why) {
             error_free(err);

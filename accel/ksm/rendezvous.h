@@ -40,6 +40,7 @@ typedef struct KsmRendezvous {
     int64_t retry_at_ns;    /* QEMU_CLOCK_REALTIME; INT64_MAX: never */
     int64_t retry_delay_ns;
     GByteArray *out;        /* complete frames not yet sent */
+    int64_t sent_ns;        /* when the peer last took some, or had all */
     size_t out_sent;        /* bytes of @out that are */
     size_t open_frame;      /* offset in @out of a frame that may grow + 1 */
     uint8_t *in;            /* [header + KSM_WIRE_MAX_PAYLOAD] */

@@ -112,7 +112,10 @@ int ksm_tracker_collect(KsmTracker *tracker, uint64_t start, uint64_t end,
         int ret = ksm_pagemap_arm(tracker->pagemap, ranges[i].start,
                                   ranges[i].end);
         if (ret < 0) {
-            n = ret;
+            /* What was armed before is not reported again. */
+            *next = ranges[i].start;
+            n = i ?: ret;
+            break;
         }
     }
     trace_ksm_tracker_collect(start, end, n);

@@ -21,8 +21,11 @@ typedef struct KsmTracker {
     int uffd;               /* -1: writes can't be tracked */
 } KsmTracker;
 
-/* Ranges that one collection reports at most before it must be called again. */
-#define KSM_TRACKER_RANGES 256
+/*
+ * Ranges that one collection reports at most before it must be called again.
+ * Each is armed by a call of its own, of up to 20 us.
+ */
+#define KSM_TRACKER_RANGES 32
 
 /*
  * Returns false if the kernel can't track writes; then there is nothing to
@@ -50,7 +53,8 @@ int ksm_tracker_disarm(KsmTracker *tracker, void *host, size_t size);
  * they were armed or last found, and arm them again.
  *
  * Stores up to KSM_TRACKER_RANGES ranges, ascending, and in @next where to go
- * on.  Returns their number, or -errno.
+ * on: @end if that was all.  Returns their number, or -errno if there is none
+ * because the kernel refused.
  */
 int ksm_tracker_collect(KsmTracker *tracker, uint64_t start, uint64_t end,
                         KsmPageRange ranges[KSM_TRACKER_RANGES],

@@ -23,7 +23,7 @@
 #define BASE    (16 * MiB)
 
 /* No ksmtuned is asked, wherever one may run. */
-#define ALONE   "rendezvous.type=unix,rendezvous.path=/nonexistent/engine.sock"
+#define ALONE   "rendezvous.type=unix,rendezvous.path=/nonexistent/helper.sock"
 #define KSM     "-object ksm,id=ksm0,sleep-millisecs=10,max-cpu-percent=100,"
 #define MACHINE "-machine q35 -m 128 -nodefaults "
 
@@ -229,6 +229,25 @@ static void test_residency(void)
     qtest_quit(qts);
 }
 
+/* Pages that change all the time are read less and less often. */
+static void test_changing(void)
+{
+    QTestState *qts = qtest_init(MACHINE KSM ALONE ",backend=null");
+    uint64_t hashed;
+
+    for (int round = 0; round < 40; round++) {
+        for (int i = 0; i < HUGE / PAGE; i++) {
+            write_page(qts, BASE + i * PAGE, round * 1000 + i + 1);
+        }
+        wait_passes(qts, 1);
+    }
+    hashed = figure(qts, "pc.ram", "pages-hashed");
+    g_test_message("%" PRIu64 " pages hashed", hashed);
+    g_assert_cmpuint(hashed, >=, HUGE / PAGE);
+    g_assert_cmpuint(hashed, <, 20 * HUGE / PAGE);
+    qtest_quit(qts);
+}
+
 static void test_marks(void)
 {
     QTestState *qts = qtest_init(MACHINE KSM ALONE ",huge-split-threshold=512");
@@ -331,6 +350,48 @@ static void test_huge_pages_stay_whole(void)
 }
 
 /* Scattered twins cost mappings: at most a quarter of the kernel's limit. */
+/* Where nothing is merged nothing is split. */
+static void test_null_splits_nothing(void)
+{
+    QTestState *qts = qtest_init(MACHINE KSM ALONE ",backend=null");
+    uint64_t huge;
+
+    for (int i = 0; i < 4 * HUGE / PAGE; i++) {
+        write_page(qts, BASE + i * PAGE, i % 8 ? i + 1 : 1);
+    }
+    huge = ram_kib(qts, "AnonHugePages:");
+    wait_figure(qts, "pages-twins", 4 * HUGE / PAGE / 8);
+    wait_passes(qts, 5);
+    for (int i = 0; i < 4; i++) {
+        write_page(qts, BASE + i * HUGE, 1000000 + i);
+    }
+    g_assert_cmpuint(ram_kib(qts, "AnonHugePages:"), ==, huge);
+    if (huge) {
+        g_assert_cmpuint(figure(qts, "pc.ram", "pages-tracked"), ==, 0);
+    }
+    qtest_quit(qts);
+}
+
+/* What was counted goes on being counted when its RAMBlock is gone. */
+static void test_removed(void)
+{
+    QTestState *qts = qtest_init(MACHINE KSM ALONE);
+    uint64_t hashed;
+
+    qtest_qmp_assert_success(qts, "{'execute': 'object-add', 'arguments': {"
+        "'qom-type': 'memory-backend-ram', 'id': 'gone', 'size': 4194304,"
+        "'prealloc': true}}");
+    wait_passes(qts, 4);
+    hashed = figure(qts, "gone", "pages-hashed");
+    g_assert_cmpuint(hashed, >=, 4 * MiB / PAGE);
+    hashed = total(qts, "pages-hashed");
+    qtest_qmp_assert_success(qts, "{'execute': 'object-del', 'arguments': {"
+        "'id': 'gone'}}");
+    g_assert_cmpuint(total(qts, "pages-hashed"), >=, hashed);
+    wait_passes(qts, 2);
+    qtest_quit(qts);
+}
+
 static void test_vma_budget(void)
 {
     QTestState *qts = qtest_init("-machine q35 -m 256 -nodefaults "
@@ -541,11 +602,14 @@ static Daemon daemon_start(const char *options)
     Daemon d;
     int fds[2];
     struct timeval timeout = { .tv_sec = 10 };
+    int buffer = 4096;
     struct { KsmFrameHeader header; KsmFrameHello hello; } first;
 
     g_assert_cmpint(socketpair(AF_UNIX, SOCK_STREAM, 0, fds), ==, 0);
     fcntl(fds[0], F_SETFD, FD_CLOEXEC);
     setsockopt(fds[0], SOL_SOCKET, SO_RCVTIMEO, &timeout, sizeof(timeout));
+    /* Frames don't fit in as a whole. */
+    setsockopt(fds[1], SOL_SOCKET, SO_SNDBUF, &buffer, sizeof(buffer));
     d.fd = fds[0];
     d.qts = qtest_initf(MACHINE KSM
                         "rendezvous.type=fd,rendezvous.str=%d%s", fds[1],
@@ -585,7 +649,7 @@ static void daemon_given_up(Daemon *d, const char *why)
 {
     g_autofree char *message = NULL;
 
-    for (int i = 0; i < 500; i++) {
+    for (int i = 0; i < 2000; i++) {
         g_free(message);
         message = limit_message(d->qts, "no-rendezvous");
         if (message && strstr(message, why)) {
@@ -696,6 +760,18 @@ static void test_rendezvous_refused(void)
     daemon_given_up(&d, "no room");
 }
 
+/* It doesn't read any more, nor does it close: engines go on alone. */
+static void test_rendezvous_stuck(void)
+{
+    Daemon d = daemon_start(",backend=null");
+
+    daemon_welcome(&d, KSM_WIRE_VERSION);
+    for (int i = 0; i < 2048; i++) {
+        write_page(d.qts, BASE + i * PAGE, i % 2 ? i : 1);
+    }
+    daemon_given_up(&d, "has not read");
+}
+
 static void test_rendezvous_early_twins(void)
 {
     Daemon d = daemon_start("");
@@ -713,7 +789,7 @@ static void test_rendezvous_missing(void)
     wait_passes(qts, 1);
     message = limit_message(qts, "no-rendezvous");
     g_assert_nonnull(message);
-    g_assert_nonnull(strstr(message, "/nonexistent/engine.sock"));
+    g_assert_nonnull(strstr(message, "/nonexistent/helper.sock"));
     g_assert_nonnull(strstr(message, "start ksmtuned"));
     qtest_quit(qts);
 }
@@ -743,9 +819,12 @@ int main(int argc, char **argv)
 #define ADD(name) qtest_add_func("/ksm/" #name, test_ ## name)
     ADD(twins);
     ADD(residency);
+    ADD(changing);
     ADD(marks);
     ADD(roms);
     ADD(huge_pages_stay_whole);
+    ADD(null_splits_nothing);
+    ADD(removed);
     ADD(vma_budget);
     ADD(merge_off);
     ADD(eligibility);
@@ -758,6 +837,7 @@ int main(int argc, char **argv)
     ADD(rendezvous_mid_frame);
     ADD(rendezvous_refused);
     ADD(rendezvous_early_twins);
+    ADD(rendezvous_stuck);
     ADD(rendezvous_missing);
     ADD(monitor);
     return g_test_run();

@@ -483,6 +483,70 @@ static void test_armed_late(Fixture *f, gconstpointer data)
     check_cost(f);
 }
 
+/* Dense regions that come late are marked: exact runs make room. */
+static void test_dense_late(Fixture *f, gconstpointer data)
+{
+    f->marks.vma_budget = 64;
+    for (size_t r = 0; r < 10; r++) {
+        scatter(f, r, 3);
+    }
+    passes(f, KSM_MARKS_QUIET_PASSES + 1);
+    g_assert_false(f->marks.limited);
+    for (size_t r = 11; r < REGIONS; r += 2) {
+        set_twins(f, r * f->n, 400, true);
+    }
+    passes(f, 4);
+    for (size_t r = 11; r < REGIONS; r += 2) {
+        g_assert_cmpuint(advised_in(f, r), >=, 400);
+    }
+    check_cost(f);
+    g_assert_cmpuint(f->marks.vmas, <=, f->marks.vma_budget);
+}
+
+/* When there is room again, what was marked whole is marked exactly. */
+static void test_exact_again(Fixture *f, gconstpointer data)
+{
+    f->marks.vma_budget = 64;
+    for (size_t r = 0; r < 10; r++) {
+        scatter(f, r, 3);
+    }
+    scatter(f, 20, 200);
+    passes(f, KSM_MARKS_QUIET_PASSES * 2);
+    g_assert_true(f->marks.limited);
+    for (size_t p = 20 * f->n; p < 21 * f->n; p++) {
+        set_twin(f, p, false);
+    }
+    for (size_t r = 5; r < 10; r++) {
+        for (size_t p = r * f->n; p < (r + 1) * f->n; p++) {
+            set_twin(f, p, false);
+        }
+    }
+    passes(f, KSM_MARKS_QUIET_PASSES * 6);
+    check_exact(f);
+    g_assert_false(f->marks.limited);
+}
+
+/*
+ * A zero page that ksmd has merged is the kernel's shared one: its mark stays,
+ * since taking it away would give the page memory of its own again.
+ */
+static void test_merged_zeros(Fixture *f, gconstpointer data)
+{
+    for (size_t p = 0; p < 20; p++) {
+        set_flag(f, p, KSM_PAGE_ZERO, true);
+    }
+    f->block->regions[0].promoted = true;
+    passes(f, 1);
+    g_assert_cmpuint(advised_in(f, 0), ==, 20);
+    for (size_t p = 0; p < 20; p++) {
+        set_flag(f, p, KSM_PAGE_ZEROPAGE, true);
+    }
+    passes(f, KSM_MARKS_QUIET_PASSES * 3);
+    g_assert_cmpuint(advised_in(f, 0), ==, 20);
+    g_assert_cmpuint(unmerges, ==, 0);
+    check_cost(f);
+}
+
 /* A mark outlives its page's twin for some passes, and no longer. */
 static void test_stale(Fixture *f, gconstpointer data)
 {
@@ -646,6 +710,9 @@ int main(int argc, char **argv)
     ADD(refused_cost);
     ADD(dense_newcomer);
     ADD(armed_late);
+    ADD(dense_late);
+    ADD(exact_again);
+    ADD(merged_zeros);
     ADD(stale);
     ADD(refused_merge);
     ADD(refused_unmerge);
