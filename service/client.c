@@ -26,6 +26,7 @@
 #include <unistd.h>
 
 #include "client.h"
+#include "ksm-index.h"
 #include "ksm-wire.h"
 #include "log.h"
 
@@ -295,6 +296,13 @@ static void client_publish(KsmtunedClient *client, const uint8_t *payload,
                                      "memory and swap have: %" PRIu64,
                                      client->shared->entries_max);
             ksmtuned_client_refuse(client, reason);
+            return;
+        }
+        /* Merged pages are published by each guest that has them. */
+        if (ksmtuned_domain_entries(client->shared->domain) /
+            KSM_INDEX_CANDIDATES >= client->shared->entries_max) {
+            ksmtuned_client_refuse(client, "all engines together published "
+                                   "more pages than the host can have merged");
             return;
         }
         client->entries += ksmtuned_domain_publish(client->shared->domain,

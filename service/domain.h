@@ -17,7 +17,8 @@
 
 typedef struct KsmtunedDomain KsmtunedDomain;
 
-#define KSMTUNED_DOMAIN_MEMBERS_MAX 65536
+/* More guests than a host runs; each costs some memory for its frames. */
+#define KSMTUNED_DOMAIN_MEMBERS_MAX 4096
 
 /* Tell @member of a twin that one of its pages got or lost.  Must not fail. */
 typedef void KsmtunedDomainTell(void *member, const KsmFrameEntry *entry);

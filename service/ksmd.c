@@ -266,7 +266,8 @@ bool ksmtuned_ksmd_boost(KsmtunedKsmd *ksmd, GError **error)
 {
     size_t i;
 
-    if (!ksmd_save(ksmd, error)) {
+    /* Where a restore failed, the file still has the original ones. */
+    if (!ksmtuned_ksmd_is_changed(ksmd) && !ksmd_save(ksmd, error)) {
         return false;
     }
     for (i = 0; i < G_N_ELEMENTS(ksmd_settings); i++) {

@@ -280,6 +280,7 @@ static int ksmtuned_serve(Ksmtuned *k)
     k->loop = g_main_loop_new(NULL, FALSE);
     g_unix_signal_add(SIGTERM, ksmtuned_stop, k);
     g_unix_signal_add(SIGINT, ksmtuned_stop, k);
+    g_unix_signal_add(SIGHUP, ksmtuned_stop, k);
     g_unix_signal_add(SIGUSR2, ksmtuned_log_stats, k);
     ksmtuned_raise_limits();
     if (!ksmtuned_listen(k)) {
@@ -293,14 +294,16 @@ static int ksmtuned_serve(Ksmtuned *k)
     return EXIT_SUCCESS;
 }
 
-/* In the reverse order; each takes NULL. */
-static void ksmtuned_unwind(Ksmtuned *k)
+/* In the reverse order; each takes NULL.  False: ksmd is not as it was. */
+static bool ksmtuned_unwind(Ksmtuned *k)
 {
+    bool restored = true;
+
     ksmtuned_server_free(k->server);
     k->server = NULL;
     if (k->tuner) {
         ksmtuned_tuner_set_stats(k->tuner, NULL);
-        ksmtuned_tuner_stop(k->tuner);
+        restored = ksmtuned_tuner_stop(k->tuner);
     }
     ksmtuned_stats_free(k->stats);
     ksmtuned_tuner_free(k->tuner);
@@ -309,6 +312,7 @@ static void ksmtuned_unwind(Ksmtuned *k)
     ksmtuned_runtime_close(k->runtime);
     g_clear_pointer(&k->loop, g_main_loop_unref);
     options_clear(&k->options);
+    return restored;
 }
 
 static int ksmtuned_run(Ksmtuned *k)
@@ -334,6 +338,8 @@ int main(int argc, char **argv)
     Ksmtuned k = { 0 };
     int status;
 
+    /* A log that nobody reads must not end us before ksmd is as it was. */
+    signal(SIGPIPE, SIG_IGN);
     if (!options_parse(&k.options, &argc, &argv)) {
         status = EXIT_USAGE;
     } else if (k.options.version) {
@@ -343,6 +349,8 @@ int main(int argc, char **argv)
         ksmtuned_log_set_debug(k.options.debug);
         status = ksmtuned_run(&k);
     }
-    ksmtuned_unwind(&k);
+    if (!ksmtuned_unwind(&k)) {
+        status = EXIT_FAILURE;
+    }
     return status;
 }

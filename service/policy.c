@@ -11,7 +11,7 @@
  * it is woken when
  *  - enough pages wait, compared with what it must walk ("urgent"), or
  *  - the oldest of a few has waited so long that the walk costs less than
- *    1/200 of a core, or
+ *    1/200 of a core, or 10 minutes, or
  *  - an engine has left, whose pages ksmd still remembers.
  *
  * What waits at that moment is served: ksmd runs until every page was visited

@@ -24,7 +24,8 @@
 #define KSMTUNED_POLICY_GATHER_MS       1000
 /*
  * Fewer pages wait so long: at least 10 s, and 200 times what waking ksmd
- * costs, so that it takes at most 1/200 of a core in the long run.
+ * costs, so that it takes at most 1/200 of a core in the long run; but at most
+ * 10 minutes, so more where a scan takes more than a second.
  */
 #define KSMTUNED_POLICY_WAIT_MIN_MS     10000
 #define KSMTUNED_POLICY_WAIT_MAX_MS     600000

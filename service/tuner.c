@@ -97,15 +97,18 @@ static void tuner_boost(KsmtunedTuner *tuner)
     tuner->policy = (KsmtunedPolicyState) { 0 };
 }
 
-static void tuner_restore(KsmtunedTuner *tuner)
+/* What can't be put back now is put back with the next boost, or at the end. */
+static bool tuner_restore(KsmtunedTuner *tuner)
 {
     g_autoptr(GError) error = NULL;
 
+    tuner->boosted = false;
     if (!ksmtuned_ksmd_restore(tuner->ksmd, &error)) {
         ksmtuned_log(KSMTUNED_LOG_ERROR,
                      "can't restore ksmd's settings: %s", error->message);
+        return false;
     }
-    tuner->boosted = false;
+    return true;
 }
 
 static void tuner_run(KsmtunedTuner *tuner)
@@ -150,13 +153,11 @@ KsmtunedTuner *ksmtuned_tuner_new(KsmtunedKsmd *ksmd, bool usable)
     return tuner;
 }
 
-void ksmtuned_tuner_stop(KsmtunedTuner *tuner)
+bool ksmtuned_tuner_stop(KsmtunedTuner *tuner)
 {
     tuner_run_after(tuner, -1);
-    if (tuner->boosted) {
-        tuner_restore(tuner);
-    }
     tuner->usable = false;
+    return !ksmtuned_ksmd_is_changed(tuner->ksmd) || tuner_restore(tuner);
 }
 
 void ksmtuned_tuner_free(KsmtunedTuner *tuner)

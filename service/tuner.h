@@ -17,8 +17,8 @@ typedef struct KsmtunedTuner KsmtunedTuner;
 
 /* @usable: ksmd may be set.  @ksmd is not owned. */
 KsmtunedTuner *ksmtuned_tuner_new(KsmtunedKsmd *ksmd, bool usable);
-/* Restore ksmd's settings and leave ksmd alone from now on. */
-void ksmtuned_tuner_stop(KsmtunedTuner *tuner);
+/* Leave ksmd alone from now on.  False: it is not as it was found. */
+bool ksmtuned_tuner_stop(KsmtunedTuner *tuner);
 /* Stops it, too. */
 void ksmtuned_tuner_free(KsmtunedTuner *tuner);
 
