@@ -85,10 +85,7 @@ check-valgrind: service
 	meson test -C $(BUILD)/service --setup=valgrindhost
 
 check-qemu: qemu
-	meson test -C $(BUILD)/qemu -t 4 --suite qtest
-	KSM_QEMU=$(CURDIR)/$(BUILD)/qemu/qemu-system-x86_64 \
-	QTEST_QEMU_BINARY=$(CURDIR)/tests/qemu-with-ksm-system-x86_64 \
-	    meson test -C $(BUILD)/qemu -t 4 --suite qtest
+	tests/run-checks $(BUILD) all-of-qemu all-of-qemu-with-ksm
 
 check-all: check check-sanitize check-valgrind check-qemu
 
