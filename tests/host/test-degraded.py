@@ -18,8 +18,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent / 'vm'))
 
 from ksmtest import cases, restricted  # noqa: E402
 from ksmtest.checks import check, check_equal, wait_for  # noqa: E402
+from ksmtest.ksmhost import ksmd  # noqa: E402
 from ksmtest.ksmtuned import Ksmtuned  # noqa: E402
-from ksmtest.qtest import NO_RENDEZVOUS, PAGE, QTest, ksmd  # noqa: E402
+from ksmtest.qtest import NO_RENDEZVOUS, PAGE, QTest  # noqa: E402
 
 # Pages of two kinds, so many of each.
 ALIKE = 32
@@ -27,8 +28,6 @@ TWINS = 2 * ALIKE
 MANY = 2000
 UNIQUE = 700
 ORDINARY_USER = 'nobody'
-# Passes until every unarmed region was read once more, at the slowest pace.
-ALL_READ = 70
 
 
 def as_user(bed):
@@ -47,7 +46,7 @@ def guest_on(bed, *restrictions, ordinary=False, **options):
     if ordinary:
         directory, user = as_user(bed)
         restrictions = (*restrictions, user)
-    return QTest(bed.qemu, directory,
+    return QTest(bed.arguments.qemu, directory,
                  command=restricted.command(*restrictions), **options)
 
 
@@ -81,9 +80,9 @@ def check_full_walk(guest):
     resident = guest.resident_pages()
     check_merging(guest)
     check_equal(guest.figures()['pages-tracked'], 0, 'pages-tracked')
-    guest.passes(ALL_READ)
+    guest.read_all()
     before = guest.figures()['pages-hashed']
-    guest.passes(ALL_READ)
+    guest.read_all()
     hashed = guest.figures()['pages-hashed'] - before
     check(hashed >= UNIQUE, f'{hashed} pages were read again')
     # What was written may have come with the rest of a huge page.
@@ -168,7 +167,7 @@ class OrdinaryKsmtuned(Ksmtuned):
 
     def __init__(self, bed):
         directory, user = as_user(bed)
-        super().__init__(bed.ksmtuned, directory,
+        super().__init__(bed.arguments.ksmtuned, directory,
                          bed.directory / 'ksmtuned.log')
         self._arguments = [*restricted.command(user), *self._arguments]
 

@@ -21,8 +21,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent / 'vm'))
 
 from ksmtest import cases  # noqa: E402
 from ksmtest.checks import Skipped, check, check_equal  # noqa: E402
-from ksmtest.qtest import (  # noqa: E402
-    BASE, HUGE, MEMORY_MIB, PAGE, QTest, ksmd)
+from ksmtest.ksmhost import ksmd  # noqa: E402
+from ksmtest.qtest import BASE, HUGE, MEMORY_MIB, PAGE, QTest  # noqa: E402
 
 REGIONS = 8
 REGION_PAGES = HUGE // PAGE
@@ -31,8 +31,6 @@ REGION_KIB = HUGE >> 10
 THRESHOLD = 32
 # Fewer than KSM's max_page_sharing.
 ALIKE = 128
-# Passes until every unarmed region was read once more, at the slowest pace.
-ALL_READ = 70
 
 THP = Path('/sys/kernel/mm/transparent_hugepage')
 KHUGEPAGED = {'scan_sleep_millisecs': 10, 'alloc_sleep_millisecs': 10,
@@ -53,7 +51,7 @@ class Guest(QTest):
     """It begins with REGIONS huge pages, where no two pages are alike."""
 
     def __init__(self, bed):
-        super().__init__(bed.qemu, bed.directory, ksm=',run=off')
+        super().__init__(bed.arguments.qemu, bed.directory, ksm=',run=off')
 
     def start(self):
         super().start()
@@ -148,7 +146,7 @@ def test_no_twins(bed):
     guest.set_run(True)
     with ksmd():
         guest.wait_known()
-        guest.passes(ALL_READ)
+        guest.read_all()
         guest.check_whole('after passes')
         guest.check_unarmed()
         # Too few twins to be worth a huge page.
@@ -156,7 +154,7 @@ def test_no_twins(bed):
         for page in range(0, THRESHOLD * 2 - 2, 2):
             guest.put(page, twin)
         guest.wait_figure('pages-twins', THRESHOLD - 1)
-        guest.passes(ALL_READ)
+        guest.read_all()
         guest.check_whole('with few twins')
         guest.check_unarmed()
         # One more, and it is split: that one alone.
@@ -176,7 +174,7 @@ def test_collapse(bed):
     for region in range(REGIONS):
         guest.collapse(region)
     guest.check_whole('after MADV_COLLAPSE')
-    guest.passes(ALL_READ)
+    guest.read_all()
     guest.check_whole('after more passes')
     guest.check_unarmed()
     guest.check_contents()
@@ -216,7 +214,7 @@ def test_demoted(bed):
         check_equal(guest.mappings(), (mappings, guest.whole - REGION_KIB),
                     'mappings and AnonHugePages')
         guest.collapse(0)
-        guest.passes(ALL_READ)
+        guest.read_all()
         guest.check_whole('after MADV_COLLAPSE')
         guest.check_contents()
 

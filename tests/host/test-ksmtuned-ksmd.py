@@ -4,7 +4,7 @@
 #
 # SPDX-License-Identifier: GPL-2.0-or-later
 #
-# Usage: test-ksmtuned-ksmd.py KSMTUNED [TEST...]
+# Usage: test-ksmtuned-ksmd.py KSMTUNED [CASE]...
 #
 # ksmtuned is a real one, its host is made up: see ksmtest/daemon.py.
 
@@ -18,8 +18,9 @@ from pathlib import Path
 TOP = Path(__file__).resolve().parent.parent.parent
 sys.path.insert(0, str(TOP / 'tests/vm'))
 
+from ksmtest import cases  # noqa: E402
 from ksmtest.checks import check, check_equal, wait_for  # noqa: E402
-from ksmtest.daemon import KSM_FILES, run_tests  # noqa: E402
+from ksmtest.daemon import KSM_FILES, Daemon  # noqa: E402
 from ksmtest.wire import demand, publish  # noqa: E402
 
 BOOST = {'run': '1', 'pages_to_scan': '4096', 'sleep_millisecs': '0',
@@ -246,4 +247,4 @@ def test_idle(daemon):
 
 
 if __name__ == '__main__':
-    sys.exit(run_tests(globals()))
+    cases.main('Let a ksmtuned drive ksmd.', globals(), Daemon)

@@ -4,7 +4,7 @@
 #
 # SPDX-License-Identifier: GPL-2.0-or-later
 #
-# Usage: test-ksmtuned-process.py KSMTUNED [TEST...]
+# Usage: test-ksmtuned-process.py KSMTUNED [CASE]...
 #
 # ksmtuned is a real one, its host is made up: see ksmtest/daemon.py.
 
@@ -20,8 +20,9 @@ from pathlib import Path
 TOP = Path(__file__).resolve().parent.parent.parent
 sys.path.insert(0, str(TOP / 'tests/vm'))
 
+from ksmtest import cases  # noqa: E402
 from ksmtest.checks import PATIENCE, check, check_equal  # noqa: E402
-from ksmtest.daemon import run_tests  # noqa: E402
+from ksmtest.daemon import Daemon  # noqa: E402
 from ksmtest.engine import Engine  # noqa: E402
 
 
@@ -116,7 +117,7 @@ def test_socket_activation(daemon):
                   'LISTEN_PID=$$ LISTEN_FDS=1 exec "$@"')
         process = subprocess.Popen(
             ['bash', '-c', script, 'bash', str(listener.fileno()),
-             *daemon.arguments()],
+             *daemon.command_line()],
             pass_fds=[listener.fileno()], stderr=subprocess.DEVNULL)
         try:
             engine = Engine(path)
@@ -129,4 +130,4 @@ def test_socket_activation(daemon):
 
 
 if __name__ == '__main__':
-    sys.exit(run_tests(globals()))
+    cases.main('Start, misuse and end a ksmtuned.', globals(), Daemon)

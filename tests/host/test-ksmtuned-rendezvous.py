@@ -4,7 +4,7 @@
 #
 # SPDX-License-Identifier: GPL-2.0-or-later
 #
-# Usage: test-ksmtuned-rendezvous.py KSMTUNED [TEST...]
+# Usage: test-ksmtuned-rendezvous.py KSMTUNED [CASE]...
 #
 # ksmtuned is a real one, its host is made up: see ksmtest/daemon.py.
 
@@ -21,9 +21,10 @@ from pathlib import Path
 TOP = Path(__file__).resolve().parent.parent.parent
 sys.path.insert(0, str(TOP / 'tests/vm'))
 
+from ksmtest import cases  # noqa: E402
 from ksmtest.checks import (  # noqa: E402
     PATIENCE, check, check_equal, wait_for)
-from ksmtest.daemon import run_tests  # noqa: E402
+from ksmtest.daemon import Daemon  # noqa: E402
 from ksmtest.engine import Engine  # noqa: E402
 from ksmtest.wire import (  # noqa: E402
     ENTRY, MAX_PAYLOAD, PAGE_SIZE, T_HELLO, T_PUBLISH, T_TWINS, T_WELCOME,
@@ -346,4 +347,4 @@ def test_entry_limit(daemon):
 
 
 if __name__ == '__main__':
-    sys.exit(run_tests(globals()))
+    cases.main('Let engines meet at a ksmtuned.', globals(), Daemon)

@@ -4,35 +4,32 @@
 #
 # SPDX-License-Identifier: GPL-2.0-or-later
 #
-# Usage: test-lifecycle.py [OPTION]... [TEST]...
+# Usage: test-lifecycle.py [OPTION]... [CASE]...
 #
 # Linux guests write, verify and rewrite files (see tests/vm/guest-init) while
 # the engine takes as much of a core as it may get.  In each test they have to
 # go on verifying afterwards, and find all as they wrote it.
 
-import argparse
 import contextlib
 import os
 import re
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 from pathlib import Path
 
 TOP = Path(__file__).resolve().parent.parent.parent
 sys.path.insert(0, str(TOP / 'tests/vm'))
 
-from ksmtest import ksmhost, programs  # noqa: E402
+from ksmtest import cases, programs  # noqa: E402
 from ksmtest.checks import (  # noqa: E402
     PATIENCE, Failure, Skipped, check, wait_for)
-from ksmtest.ksmtuned import Ksmtuned, KsmtunedError  # noqa: E402
-from ksmtest.qmp import QMPClosed, QMPError  # noqa: E402
-from ksmtest.vm import VM, VMError, tail  # noqa: E402
+from ksmtest.ksmtuned import Ksmtuned  # noqa: E402
+from ksmtest.qmp import QMPError  # noqa: E402
+from ksmtest.vm import VM  # noqa: E402
 
 GUEST = TOP / 'build/guest'
-SKIP = 77
 MEMORY_MIB = 192
 BOOT_SECONDS = 60
 # By so much the guest's count grows afterwards: more than all of its files.
@@ -134,14 +131,16 @@ class Guest(VM):
         return self.execute('query-balloon')['actual'] >> 20
 
 
-class Bed:
-    """What a test needs: a directory, a ksmtuned, guests to be ended."""
+class Bed(cases.Bed):
+    """What a case needs: also a ksmtuned, and guests to be ended."""
+
+    @staticmethod
+    def prepare():
+        subprocess.run([TOP / 'scripts/guest-image'], check=True)
 
     def __init__(self, arguments, directory, stack):
-        self.arguments = arguments
-        self.directory = directory
-        self._stack = stack
-        self.ksmtuned = stack.enter_context(Ksmtuned(
+        super().__init__(arguments, directory, stack)
+        self.ksmtuned = self.enter(Ksmtuned(
             arguments.ksmtuned, directory, directory / 'ksmtuned.log'))
 
     def ksm_option(self):
@@ -156,10 +155,7 @@ class Bed:
                                'path': str(self.ksmtuned.socket)}}
 
     def start(self, name, **options):
-        guest = Guest(self, name, **options)
-        self._stack.callback(guest.stop)
-        guest.start()
-        return guest
+        return self.enter(Guest(self, name, **options))
 
     def busy(self, name='guest', **options):
         guest = self.start(name, **options)
@@ -399,75 +395,6 @@ def test_kill(bed):
         again.check()
 
 
-def run(number, test, arguments):
-    what = test.__doc__
-    name = test.__name__.removeprefix('test_').replace('_', '-')
-    start = time.monotonic()
-    result, comment = 'ok', ''
-    with tempfile.TemporaryDirectory(prefix='ksm-life-') as directory:
-        directory = Path(directory)
-        logs = []
-        try:
-            with contextlib.ExitStack() as stack:
-                bed = Bed(arguments, directory, stack)
-                test(bed)
-        except Skipped as reason:
-            comment = f' # SKIP {reason}'
-        except (Failure, VMError, KsmtunedError, QMPError, QMPClosed,
-                TimeoutError, OSError, subprocess.CalledProcessError) as error:
-            result = 'not ok'
-            logs = [f'{type(error).__name__}: {error}']
-            for path in sorted([*directory.glob('*.log'),
-                                *directory.glob('*.console')]):
-                logs += [f'{path.name}:', tail(path, 4)]
-        seconds = time.monotonic() - start
-        for line in '\n'.join(logs).splitlines():
-            print(f'# {line}')
-        print(f'# {seconds:.1f} s')
-        print(f'{result} {number} - {name}: {what}{comment}', flush=True)
-    return result == 'ok', bool(comment)
-
-
-TESTS = (test_precopy, test_postcopy, test_savevm, test_balloon, test_hotplug,
-         test_virtio_mem, test_reset, test_object_del,
-         test_background_snapshot, test_kill)
-
-
-def parse_arguments():
-    parser = argparse.ArgumentParser(
-        description='Migrate, save, balloon, plug, reset and kill guests '
-                    'while the engine is busy with them.')
-    programs.add_options(parser)
-    names = {test.__name__.removeprefix('test_').replace('_', '-'): test
-             for test in TESTS}
-    parser.add_argument('tests', nargs='*', metavar='TEST',
-                        help='of ' + ', '.join(names) + ' (default: all)')
-    arguments = parser.parse_args()
-    for name in arguments.tests:
-        if name not in names:
-            parser.error(f'{name}: one of {", ".join(names)}')
-    arguments.tests = [names[name] for name in arguments.tests] or TESTS
-    return arguments
-
-
-def main():
-    signal.signal(signal.SIGTERM, lambda *unused: sys.exit(128 + 15))
-    arguments = parse_arguments()
-    unbuilt = programs.missing(arguments.qemu, arguments.ksmtuned)
-    if unbuilt:
-        sys.exit(f'test-lifecycle: {unbuilt}')
-    if ksmhost.missing():
-        print(f'1..0 # SKIP {ksmhost.missing()}')
-        sys.exit(SKIP)
-    subprocess.run([TOP / 'scripts/guest-image'], check=True)
-    print(f'1..{len(arguments.tests)}', flush=True)
-    with ksmhost.KSMHost():
-        results = [run(number, test, arguments)
-                   for number, test in enumerate(arguments.tests, 1)]
-    if not all(passed for passed, _ in results):
-        sys.exit(1)
-    sys.exit(SKIP if all(skipped for _, skipped in results) else 0)
-
-
 if __name__ == '__main__':
-    main()
+    cases.main('Migrate, save, balloon, plug, reset and kill guests while the '
+               'engine is busy with them.', globals(), Bed)

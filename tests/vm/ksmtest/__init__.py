@@ -1,20 +1,20 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """What the demonstration and the host tests share.
 
-programs   QEMU and ksmtuned, on the command line
+cases      runs test cases one by one, and what each of them gets
 checks     what a test expects, and waits for
-qmp        the QEMU monitor
-vm         one QEMU process with a Linux guest in it
-qtest      one whose guest is the test
+programs   QEMU and ksmtuned, on the command line
+ksmhost    the host's KSM settings: lock, save, change, put back
 restricted a host that has less, or permits less
-cases      runs test cases one by one
-initramfs  builds the guest's initial RAM disk
-ksmhost    the host's KSM settings: lock, save, put back
-sample     what memory and CPU time the processes take
+qmp        the QEMU monitor
+vm         one QEMU process with a guest in it
+qtest      one whose guest is the test
+initramfs  builds the initial RAM disk of a Linux guest
 ksmtuned   a ksmtuned for one test alone
-wire       the frames between engine and ksmtuned
+daemon     one on a made-up host, for one test case
 engine     a connection to ksmtuned, as the engine makes it
-daemon     a ksmtuned on a made-up host, and what runs tests on it
+wire       the frames between engine and ksmtuned
 merging    guests that are merged, by the engine or by ksmd, and measured
+sample     what memory and CPU time the processes take
 terminal   progress line, tables, and a copy of all that was printed
 """

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""A ksmtuned on a host that is made up, and what runs tests on it."""
+"""A ksmtuned on a host that is made up, for one test case."""
 
 import contextlib
 import json
@@ -9,11 +9,11 @@ import shlex
 import signal
 import socket
 import subprocess
-import sys
-import tempfile
 
+from .cases import Bed
 from .checks import PATIENCE, Failure, check, check_equal, wait_for
 from .engine import Engine
+from .programs import program
 
 KSM_FILES = {
     "run": "0", "pages_to_scan": "100", "sleep_millisecs": "20",
@@ -27,22 +27,33 @@ SETTINGS = ("run", "pages_to_scan", "sleep_millisecs", "smart_scan",
             "use_zero_pages", "advisor_mode")
 
 
-class Daemon:
-    """A ksmtuned, and what it sees of the host."""
+class Daemon(Bed):
+    """A ksmtuned, and what it sees of the host.
 
-    def __init__(self, command):
-        self.command = command
-        self.directory = tempfile.TemporaryDirectory(prefix="test-ksmtuned-")
-        self.root = self.directory.name
+    KSMTUNED_WRAPPER in the environment, e.g. "valgrind -q", goes before it.
+    """
+
+    programs = ("ksmtuned",)
+    host_ksm = False
+
+    @classmethod
+    def add_options(cls, parser):
+        parser.add_argument("ksmtuned", type=program, metavar="KSMTUNED")
+
+    def __init__(self, arguments, directory, stack):
+        super().__init__(arguments, directory, stack)
+        self.command = [*shlex.split(os.environ.get("KSMTUNED_WRAPPER", "")),
+                        str(arguments.ksmtuned)]
+        self.root = str(directory)
         self.ksm = os.path.join(self.root, "ksm")
         self.proc = os.path.join(self.root, "proc")
         self.runtime = os.path.join(self.root, "run")
         self.socket = os.path.join(self.runtime, "engine.sock")
         self.state = os.path.join(self.runtime, "ksmd-settings")
         self.stats_file = os.path.join(self.root, "stats.json")
-        self.log_path = os.path.join(self.root, "log")
+        self.log_path = os.path.join(self.root, "ksmtuned.log")
         self.process = None
-        self.engines = []
+        stack.callback(self.finish)
         os.mkdir(self.ksm)
         os.mkdir(self.proc)
         self.set_memory(1 << 20)
@@ -69,13 +80,13 @@ class Daemon:
     def settings(self):
         return {name: self.get(name) for name in SETTINGS}
 
-    def arguments(self, *more):
+    def command_line(self, *more):
         return (self.command +
                 [f"--runtime-dir={self.runtime}", f"--sysfs-root={self.ksm}",
                  f"--proc-root={self.proc}", "--debug", *more])
 
     def start(self, *more, environment=None):
-        arguments = self.arguments(f"--stats-file={self.stats_file}", *more)
+        arguments = self.command_line(f"--stats-file={self.stats_file}", *more)
         with open(self.log_path, "a") as log:
             self.process = subprocess.Popen(
                 arguments, stderr=log, env=environment,
@@ -89,7 +100,7 @@ class Daemon:
             return probe.connect_ex(self.socket) == 0
 
     def run(self, *more):
-        return subprocess.run(self.arguments(*more), stderr=subprocess.PIPE,
+        return subprocess.run(self.command_line(*more), stderr=subprocess.PIPE,
                               text=True, timeout=PATIENCE, check=False)
 
     def stop(self, number=signal.SIGTERM, status=0):
@@ -101,9 +112,7 @@ class Daemon:
         check_equal(got, status, "exit status (log: " + self.log() + ")")
 
     def engine(self, **options):
-        engine = Engine(self.socket, **options)
-        self.engines.append(engine)
-        return engine
+        return self.enter(contextlib.closing(Engine(self.socket, **options)))
 
     def log(self):
         with open(self.log_path, errors="replace") as f:
@@ -133,8 +142,7 @@ class Daemon:
         self.set("full_scans", int(self.get("full_scans")) + 1)
 
     def finish(self):
-        for engine in self.engines:
-            engine.close()
+        """Ends it, at the end of the case."""
         try:
             if self.process and self.process.poll() is None:
                 self.stop()
@@ -145,48 +153,3 @@ class Daemon:
             if self.process and self.process.poll() is None:
                 self.process.kill()
                 self.process.wait()
-            self.directory.cleanup()
-
-
-def run_test(command, test):
-    daemon = Daemon(command)
-    try:
-        try:
-            test(daemon)
-        except BaseException:
-            # Show what happened before why cleaning up may fail, too.
-            with contextlib.suppress(FileNotFoundError):
-                for line in daemon.log().splitlines():
-                    print("# log:", line)
-            raise
-    finally:
-        daemon.finish()
-
-
-def run_tests(functions):
-    """Runs those of FUNCTIONS, a dictionary by name, that are tests.
-
-    Each has a Daemon to itself.  The command line is KSMTUNED [TEST...];
-    KSMTUNED_WRAPPER in the environment, e.g. "valgrind -q", goes before it.
-    Prints TAP, and returns the exit status.
-    """
-    if len(sys.argv) < 2:
-        print(f"usage: {sys.argv[0]} KSMTUNED [TEST...]", file=sys.stderr)
-        return 2
-    command = shlex.split(os.environ.get("KSMTUNED_WRAPPER", ""))
-    command.append(sys.argv[1])
-    tests = [(name[5:].replace("_", "-"), value)
-             for name, value in functions.items() if name.startswith("test_")]
-    if sys.argv[2:]:
-        tests = [test for test in tests if test[0] in sys.argv[2:]]
-    failures = 0
-    print(f"1..{len(tests)}", flush=True)
-    for number, (name, test) in enumerate(tests, 1):
-        try:
-            run_test(command, test)
-            print(f"ok {number} {name}", flush=True)
-        except Exception as e:
-            failures += 1
-            print(f"# {type(e).__name__}: {e}".replace("\n", "\n# "))
-            print(f"not ok {number} {name}", flush=True)
-    return 1 if failures or not tests else 0

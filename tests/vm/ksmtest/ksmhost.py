@@ -13,6 +13,7 @@ As a command it guards any other one:
     python3 tests/vm/ksmtest/ksmhost.py COMMAND ARGUMENTS...
 """
 
+import contextlib
 import fcntl
 import json
 import os
@@ -63,6 +64,21 @@ def read(name):
 
 def write(name, value):
     (SYSFS / name).write_text(str(value))
+
+
+@contextlib.contextmanager
+def ksmd(pages_to_scan=5000, sleep_millisecs=10):
+    """ksmd merges what is marked, meanwhile; in a KSMHost."""
+    settings = {"advisor_mode": "none", "smart_scan": 0,
+                "pages_to_scan": pages_to_scan,
+                "sleep_millisecs": sleep_millisecs, "run": 1}
+    for name, value in settings.items():
+        if read(name) not in (None, value):
+            write(name, value)
+    try:
+        yield
+    finally:
+        write("run", 0)
 
 
 def unmerge():

@@ -5,14 +5,20 @@ import os
 from pathlib import Path
 
 BUILD = Path(__file__).resolve().parents[3] / "build"
+BUILT = {"qemu": BUILD / "qemu/qemu-system-x86_64",
+         "ksmtuned": BUILD / "service/ksmtuned"}
 
 
-def add_options(parser):
+def program(name):
+    """What a command line names: './ksmtuned' is not one to look for."""
+    return Path(name).absolute()
+
+
+def add_options(parser, names=BUILT):
     """Adds --qemu and --ksmtuned to a command line's parser."""
-    parser.add_argument("--qemu", type=Path, metavar="FILE",
-                        default=BUILD / "qemu/qemu-system-x86_64")
-    parser.add_argument("--ksmtuned", type=Path, metavar="FILE",
-                        default=BUILD / "service/ksmtuned")
+    for name in names:
+        parser.add_argument(f"--{name}", type=program, metavar="FILE",
+                            default=BUILT[name])
 
 
 def missing(*programs):

@@ -6,13 +6,11 @@ No CPU runs in it, so nothing but the test writes, and it is up at once.
 
 import array
 import base64
-import contextlib
 import os
 import re
 import socket
 import time
 
-from . import ksmhost
 from .checks import PATIENCE, Failure, check
 from .vm import VM
 
@@ -24,8 +22,8 @@ BASE = 16 << 20
 # What one line of the protocol carries.
 CHUNK = 256 * 1024
 NO_RENDEZVOUS = "/nonexistent/engine.sock"
-KSMD = {"sleep_millisecs": 10, "pages_to_scan": 5000, "smart_scan": 0,
-        "run": 1}
+# Passes until every unarmed region was read once more, at the slowest pace.
+ALL_READ = 70
 # In /proc/PID/pagemap.
 PRESENT, FRAME = 1 << 63, (1 << 55) - 1
 
@@ -148,6 +146,10 @@ class QTest(VM):
             self.execute("ksm-scan")
             time.sleep(0.005)
 
+    def read_all(self):
+        """Lets its engine read all once more, what is unarmed too."""
+        self.passes(ALL_READ)
+
     def wait(self, condition, what):
         """Lets passes run until CONDITION() is true."""
         end = time.monotonic() + PATIENCE
@@ -164,17 +166,3 @@ class QTest(VM):
     def wait_frames(self, pages, number):
         self.wait(lambda: len(self.frames_of(pages)) == number,
                   f"{len(pages)} pages to be merged into {number}")
-
-
-@contextlib.contextmanager
-def ksmd():
-    """ksmd merges what is marked, meanwhile; in a ksmhost.KSMHost."""
-    if ksmhost.read("advisor_mode") not in (None, "none"):
-        ksmhost.write("advisor_mode", "none")
-    for name, value in KSMD.items():
-        if ksmhost.read(name) is not None:
-            ksmhost.write(name, value)
-    try:
-        yield
-    finally:
-        ksmhost.write("run", 0)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""One QEMU process with a Linux guest in it."""
+"""One QEMU process with a guest in it."""
 
 import ctypes
 import os
@@ -74,7 +74,11 @@ class VM:
         return self.process.pid
 
     def __enter__(self):
-        self.start()
+        try:
+            self.start()
+        except BaseException:
+            self.stop()
+            raise
         return self
 
     def __exit__(self, *unused):
