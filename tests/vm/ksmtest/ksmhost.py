@@ -23,8 +23,10 @@ import sys
 from pathlib import Path
 
 SYSFS = Path("/sys/kernel/mm/ksm")
-LOCK = Path("/run/lock/ksm-host.lock")
-SAVED = Path("/run/lock/ksm-host.saved")
+# Elsewhere for the test of this alone: all else has to find the same lock.
+LOCKS = Path(os.environ.get("KSM_HOST_LOCKS", "/run/lock"))
+LOCK = LOCKS / "ksm-host.lock"
+SAVED = LOCKS / "ksm-host.saved"
 
 # Set while a process above us holds the lock: taking it again would wait
 # for ourselves.
@@ -107,15 +109,21 @@ class KSMHost:
     """Context manager: inside it the KSM settings are ours."""
 
     def __init__(self):
-        self._keeper = None
+        self.keeper = None
 
     def __enter__(self):
-        self._keeper = start_keeper()
+        self.keeper = start_keeper()
         return self
 
     def __exit__(self, *unused):
-        self._keeper.stdin.close()
-        self._keeper.wait()
+        if self._end_keeper() != 0:
+            # It was killed.  The next one puts back what it saved.
+            self.keeper = start_keeper()
+            self._end_keeper()
+
+    def _end_keeper(self):
+        self.keeper.stdin.close()
+        return self.keeper.wait()
 
 
 def start_keeper():
@@ -136,8 +144,13 @@ def start_keeper():
             stdin=subprocess.PIPE, pass_fds=[lock], start_new_session=True,
             # Only what it says at its start is waited for.
             stdout=subprocess.PIPE)
-        keeper.stdout.readline()
+        ready = keeper.stdout.readline()
         keeper.stdout.close()
+        if not ready:
+            keeper.stdin.close()
+            keeper.wait()
+            raise OSError("nothing would put the KSM settings back: "
+                          f"is {SAVED.parent} writable?")
         return keeper
     finally:
         os.close(lock)
