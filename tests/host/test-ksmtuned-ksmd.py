@@ -8,8 +8,10 @@
 #
 # ksmtuned is a real one, its host is made up: see ksmtest/daemon.py.
 
+import glob
 import os
 import re
+import shutil
 import signal
 import sys
 import time
@@ -141,7 +143,7 @@ def test_stopped_by_others(daemon):
 
 
 def test_restore_at_exit(daemon):
-    for number in signal.SIGTERM, signal.SIGINT:
+    for number in signal.SIGTERM, signal.SIGINT, signal.SIGHUP:
         for name, value in KSM_FILES.items():
             daemon.set(name, value)
         daemon.start()
@@ -156,6 +158,51 @@ def test_restore_at_exit(daemon):
         check(not os.path.exists(daemon.socket), 'the socket is left')
         check(not os.path.exists(daemon.state), 'the state file is left')
         check_equal(engine.receive(), None, 'the connection')
+
+
+def test_log_gone(daemon):
+    """Ctrl-C in a pipeline ends the reader of the log first."""
+    ours, theirs = os.pipe()
+    daemon.start(stderr=theirs)
+    os.close(theirs)
+    before = daemon.settings()
+    start_boost(daemon, daemon.engine())
+    os.close(ours)
+    daemon.stop(signal.SIGINT)
+    check_equal(daemon.settings(), before, 'settings')
+
+
+def become_nobody(daemon):
+    """For root, whom no mode of a file keeps from writing it."""
+    binary = shutil.copy(daemon.command[-1], daemon.root)
+    for path in (daemon.root, daemon.ksm, *glob.glob(f'{daemon.ksm}/*')):
+        os.chown(path, 65534, 65534)
+    daemon.command[-1:] = ['setpriv', '--reuid=65534', '--regid=65534',
+                           '--clear-groups', binary]
+
+
+def test_failed_restore(daemon):
+    """What can't be put back is not taken for what was found."""
+    if os.geteuid() == 0:
+        become_nobody(daemon)
+    smart_scan = os.path.join(daemon.ksm, 'smart_scan')
+    before = daemon.settings()
+    daemon.start()
+    engine = daemon.engine()
+    start_boost(daemon, engine)
+    os.chmod(smart_scan, 0o444)
+    # Not in vain: the next demand is served soon.
+    daemon.set('pages_sharing', 1000)
+    for _ in range(3):
+        daemon.full_scan()
+    daemon.wait_log("can't restore ksmd's settings")
+    check_equal(daemon.get('smart_scan'), '0', 'smart_scan')
+    os.chmod(smart_scan, 0o644)
+    engine.send(demand(100000, 200000))
+    wait_for(lambda: daemon.get('run') == '1', 'ksmd to run again')
+    daemon.stop()
+    check_equal(daemon.settings(), before, 'settings')
+    check(not os.path.exists(daemon.state), 'the state file is left')
 
 
 def kill_in_boost(daemon):

@@ -85,11 +85,12 @@ class Daemon(Bed):
                 [f"--runtime-dir={self.runtime}", f"--sysfs-root={self.ksm}",
                  f"--proc-root={self.proc}", "--debug", *more])
 
-    def start(self, *more, environment=None):
+    def start(self, *more, environment=None, stderr=None):
+        """STDERR: where the log goes, if not into a file."""
         arguments = self.command_line(f"--stats-file={self.stats_file}", *more)
         with open(self.log_path, "a") as log:
             self.process = subprocess.Popen(
-                arguments, stderr=log, env=environment,
+                arguments, stderr=stderr or log, env=environment,
                 stdin=subprocess.DEVNULL)
         wait_for(self.listens, "the socket")
         return self
