@@ -67,7 +67,7 @@ class Guest(QTest):
 
     def mappings(self):
         """Of its RAM: how many, and KiB of huge pages in them."""
-        start = self.ram()
+        start = self.ram
         end = start + (MEMORY_MIB << 20)
         count = huge = 0
         with open(f'/proc/{self.pid}/smaps') as smaps:
@@ -93,7 +93,7 @@ class Guest(QTest):
 
     def advise(self, region, size, advice):
         """As madvise(2) in QEMU: the error's text, or None."""
-        vector = IOVec(self.ram() + BASE + region * HUGE, size)
+        vector = IOVec(self.ram + BASE + region * HUGE, size)
         process = os.pidfd_open(self.pid)
         try:
             done = _libc.syscall(PROCESS_MADVISE, process,

@@ -9,6 +9,7 @@ restricted a host that has less, or permits less
 qmp        the QEMU monitor
 vm         one QEMU process with a guest in it
 qtest      one whose guest is the test
+writers    guests that write, verify and rewrite pages
 initramfs  builds the initial RAM disk of a Linux guest
 ksmtuned   a ksmtuned for one test alone
 daemon     one on a made-up host, for one test case

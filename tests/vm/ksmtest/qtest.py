@@ -7,7 +7,6 @@ No CPU runs in it, so nothing but the test writes, and it is up at once.
 import array
 import base64
 import os
-import re
 import socket
 import time
 
@@ -36,6 +35,7 @@ class QTest(VM):
 
     def __init__(self, qemu, directory, name="guest", *, command=(), ksm="",
                  rendezvous=NO_RENDEZVOUS):
+        self.ram = None     # where its RAM begins in QEMU
         self._path = f"{directory}/{name}.qtest"
         self._held = bytearray()
         super().__init__(
@@ -60,53 +60,64 @@ class QTest(VM):
             self._connection, _ = listener.accept()
         os.unlink(self._path)
         self._connection.settimeout(PATIENCE)
-        self._answers = self._connection.makefile("rb")
+        self._answers = self._connection.makefile("rb", CHUNK)
+        # Not from 0, where the firmware may be seen instead.
+        self.ram = self.host_address(BASE) - BASE
 
     # The guest's memory
 
     def fill(self, data):
         """Has it hold DATA, from its first page."""
-        self._held = bytearray(data)
-        self._write(BASE, data)
+        self._held = bytearray(len(data))
+        self.put(0, data)
 
     def put(self, page, data):
         """Overwrites pages: as the guest does it, when they are merged."""
-        self._held[page * PAGE:page * PAGE + len(data)] = data
-        self._write(BASE + page * PAGE, data)
+        self.put_parts((page, at, data[at:at + CHUNK])
+                       for at in range(0, len(data), CHUNK))
+
+    def put_parts(self, parts):
+        """Overwrites, for each (PAGE, OFFSET, DATA), what is there."""
+        lines = []
+        for page, offset, data in parts:
+            at = page * PAGE + offset
+            self._held[at:at + len(data)] = data
+            lines.append(b"b64write %#x %#x %s" % (
+                BASE + at, len(data), base64.b64encode(data)))
+        self._request(*lines)
+
+    def wrong_page(self, first=0, last=None):
+        """The first page of some that is not what was written; or None."""
+        end = len(self._held) if last is None else last * PAGE
+        for at in range(first * PAGE, end, CHUNK):
+            wanted = self._held[at:min(at + CHUNK, end)]
+            got = base64.b64decode(*self._request(
+                b"b64read %#x %#x" % (BASE + at, len(wanted))))
+            if got != wanted:
+                return next(at + byte for byte, value in enumerate(wanted)
+                            if got[byte] != value) // PAGE
+        return None
 
     def check_contents(self):
         """Every byte has to be what was written last."""
-        got = b"".join(
-            base64.b64decode(self._request(b"b64read %#x %#x" % (
-                BASE + at, min(CHUNK, len(self._held) - at))))
-            for at in range(0, len(self._held), CHUNK))
-        check(got == self._held,
-              f"{self.name}: RAM does not hold what was written")
+        page = self.wrong_page()
+        check(page is None,
+              f"{self.name}: page {page} is not what was written")
 
-    def _write(self, address, data):
-        for at in range(0, len(data), CHUNK):
-            part = data[at:at + CHUNK]
-            self._request(b"b64write %#x %#x %s" % (
-                address + at, len(part), base64.b64encode(part)))
-
-    def _request(self, line):
-        self._connection.sendall(line + b"\n")
-        answer = self._answers.readline()
-        if not answer.startswith(b"OK"):
-            raise self._error(f"qtest answers {answer!r}")
-        return answer[2:].strip()
-
-    def ram(self):
-        """Where its RAM begins in QEMU."""
-        # Not at 0, where the firmware may be seen instead.
-        answer = self.qmp.human(f"gpa2hva {BASE:#x}")
-        return int(re.search(r"is (0x[0-9a-f]+)", answer)[1], 16) - BASE
+    def _request(self, *lines):
+        """Sends lines of the protocol; returns what is answered to each."""
+        self._connection.sendall(b"".join(line + b"\n" for line in lines))
+        answers = [self._answers.readline() for _ in lines]
+        for answer in answers:
+            if not answer.startswith(b"OK"):
+                raise self._error(f"qtest answers {answer!r}")
+        return [answer[2:].strip() for answer in answers]
 
     def frames(self):
         """Of each page of its RAM: what the kernel says in pagemap."""
         entries = array.array("Q")
         with open(f"/proc/{self.pid}/pagemap", "rb") as pagemap:
-            pagemap.seek(self.ram() // PAGE * entries.itemsize)
+            pagemap.seek(self.ram // PAGE * entries.itemsize)
             entries.frombytes(
                 pagemap.read((MEMORY_MIB << 20) // PAGE * entries.itemsize))
         return entries

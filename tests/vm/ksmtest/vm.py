@@ -3,6 +3,7 @@
 
 import ctypes
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -103,6 +104,11 @@ class VM:
     def execute(self, command, arguments=None):
         """A QMP command; VMError if QEMU has died."""
         return self._guarded(self.qmp.execute, command, arguments)
+
+    def host_address(self, address):
+        """Where in QEMU an address of the guest's RAM is."""
+        answer = self.qmp.human(f"gpa2hva {address:#x}")
+        return int(re.search(r"is (0x[0-9a-f]+)", answer)[1], 16)
 
     def check(self):
         """Raises VMError if QEMU has ended or its guest has crashed."""

@@ -1,13 +1,13 @@
 /*
- * The guest of test-torture.py: a boot sector that writes pages, verifies
+ * A guest of test-torture.py: a boot sector that writes pages, verifies
  * them before it writes them again, and stops at the first wrong one.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  *
- * A boot sector (and one more), because KVM nested in some hypervisors runs one where it
- * runs no operating system.  It goes to 32-bit protected mode, without
- * paging, and stays there, with integer instructions alone: nested KVM may
- * have to emulate each of them.
+ * A boot sector (and one more), because KVM nested in some hypervisors runs
+ * one where it runs no operating system.  It goes to 32-bit protected mode,
+ * without paging, and stays there, with integer instructions alone: nested
+ * KVM may have to emulate each of them.
  *
  * Each half of a page holds an arithmetic progression of longs that its page
  * number and its version tell.  Writing a page means writing
@@ -28,7 +28,7 @@
         .set    VERSIONS, 0x10000       /* a long for each page */
         .set    IDT,      0x8000
 
-        /* What test-torture.py reads, longs that wrap around. */
+        /* What ksmtest/writers.py reads, longs that wrap around. */
         .set    STATE,    0x600         /* one of these: */
         .set    FILLING,  0x6b736d01
         .set    RUNNING,  0x6b736d02
@@ -79,7 +79,7 @@ idt_pointer:
         .word   9 * 8 - 1
         .long   IDT
 
-        /* Filled in by test-torture.py */
+        /* Filled in by ksmtest/writers.py */
         .org    0x1f0
 guest:
         .long   0                       /* times 2 ** 20 */
