@@ -6,7 +6,7 @@ BUILD := build
 QEMU := $(BUILD)/qemu/qemu-system-x86_64
 KSMTUNED := $(BUILD)/service/ksmtuned
 
-.PHONY: all deps source qemu service guest run check check-all \
+.PHONY: all deps source qemu service guest run run-arguments check check-all \
         check-sanitize check-valgrind check-qemu torture refresh-patches \
         install clean distclean help
 
@@ -60,7 +60,11 @@ service: source
 guest: deps
 	@scripts/guest-image
 
-run: qemu service guest
+# Wrong values are refused before anything is built.
+run-arguments: deps
+	@python3 scripts/run-demo --check
+
+run: run-arguments qemu service guest
 	@python3 scripts/run-demo
 
 check: qemu service guest

@@ -20,9 +20,13 @@ void ksmtuned_demand_leave(KsmtunedDemand *demand, KsmtunedDemander *demander)
     }
 }
 
-void ksmtuned_demand_add(KsmtunedDemander *demander, uint64_t marked,
-                         uint64_t total, int64_t now_ms)
+void ksmtuned_demand_add(KsmtunedDemand *demand, KsmtunedDemander *demander,
+                         uint64_t marked, uint64_t total, int64_t now_ms)
 {
+    if (demander->marked_pages && !total) {
+        /* It gave all of its pages back: the kernel still counts them. */
+        demand->departures++;
+    }
     demander->marked_pages = total;
     demander->serving_pages = MIN(demander->serving_pages, total);
     if (!demander->waiting_pages && marked) {

@@ -39,8 +39,8 @@ void ksmtuned_demand_join(KsmtunedDemand *demand, KsmtunedDemander *demander);
 void ksmtuned_demand_leave(KsmtunedDemand *demand, KsmtunedDemander *demander);
 
 /* @demander has marked @marked more pages, and @total now, at @now_ms. */
-void ksmtuned_demand_add(KsmtunedDemander *demander, uint64_t marked,
-                         uint64_t total, int64_t now_ms);
+void ksmtuned_demand_add(KsmtunedDemand *demand, KsmtunedDemander *demander,
+                         uint64_t marked, uint64_t total, int64_t now_ms);
 
 /* All pages that wait are now served; those that were served are done. */
 void ksmtuned_demand_begin_service(KsmtunedDemand *demand);

@@ -74,6 +74,9 @@ static void policy_follow(KsmtunedPolicyState *state,
         state->progress_seen = r->progress;
         state->progress_ms = r->now_ms;
     }
+    /* It also forgets what processes that are gone had merged. */
+    state->merged_begin_pages = MIN(state->merged_begin_pages,
+                                    r->merged_pages);
 }
 
 static void policy_begin(KsmtunedPolicyState *state,

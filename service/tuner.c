@@ -189,7 +189,7 @@ void ksmtuned_tuner_leave(KsmtunedTuner *tuner, KsmtunedDemander *demander)
 void ksmtuned_tuner_demand(KsmtunedTuner *tuner, KsmtunedDemander *demander,
                            uint64_t marked, uint64_t total)
 {
-    ksmtuned_demand_add(demander, marked, total,
+    ksmtuned_demand_add(&tuner->demand, demander, marked, total,
                         g_get_monotonic_time() / 1000);
     tuner_kick(tuner);
 }

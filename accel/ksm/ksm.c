@@ -69,7 +69,7 @@ static const KsmNumber numbers[] = {
     { "sleep-millisecs", offsetof(KsmParameters, sleep_millisecs), false,
       10, 3600000, "Pause between two passes" },
     { "pages-to-scan", offsetof(KsmParameters, pages_to_scan), true,
-      0, UINT64_MAX, "Most pages that a pass hashes, 0 for no limit" },
+      0, INT64_MAX, "Most pages hashed between two pauses, 0: no limit" },
     { "stable-passes", offsetof(KsmParameters, stable_passes), false,
       1, KSM_PAGE_AGE_MAX, "Passes unwritten until a page is submitted" },
     { "huge-split-threshold", offsetof(KsmParameters, huge_split_threshold),

@@ -158,7 +158,8 @@ static int connect_unix(const char *path, Error **errp)
     /* EAGAIN, too, is a failure: the daemon is too busy to be waited for. */
     if (connect(fd, (struct sockaddr *)&sun, sizeof(sun)) < 0) {
         error_setg_errno(errp, errno, "ksm: can't connect to ksmtuned at '%s':"
-                         " start ksmtuned, or set rendezvous.path", path);
+                         " start ksmtuned, or add the object anew with another"
+                         " rendezvous.path", path);
         close(fd);
         return -1;
     }

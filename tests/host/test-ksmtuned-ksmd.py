@@ -118,6 +118,22 @@ def test_cleanup(daemon):
     wait_for(lambda: daemon.get('run') == '0', 'ksmd to stop')
 
 
+def test_unmerge(daemon):
+    """An engine gives all of its pages back: the kernel is to forget them."""
+    daemon.start()
+    engine = daemon.engine()
+    start_boost(daemon, engine)
+    for _ in range(3):
+        daemon.full_scan()
+    wait_for(lambda: daemon.get('run') == '0', 'ksmd to stop')
+    engine.send(demand(0, 0))
+    wait_for(lambda: daemon.get('run') == '1', 'the cleanup')
+    for _ in range(2):
+        daemon.full_scan()
+        time.sleep(0.2)
+    check_equal(daemon.get('run'), '0', 'run')
+
+
 def test_nothing_to_scan(daemon):
     """ksmd makes no progress: it is stopped all the same."""
     daemon.start()

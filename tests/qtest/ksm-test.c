@@ -229,17 +229,40 @@ static void test_residency(void)
     qtest_quit(qts);
 }
 
+static int64_t full_scans(QTestState *qts)
+{
+    g_autoptr(QDict) info = query(qts);
+
+    return qdict_get_int(info, "full-scans");
+}
+
+/* One pass and no other: sleep-millisecs must be long. */
+static void single_pass(QTestState *qts)
+{
+    int64_t before = full_scans(qts);
+
+    qtest_qmp_assert_success(qts, "{'execute': 'ksm-scan'}");
+    for (int i = 0; i < 2000 && full_scans(qts) == before; i++) {
+        g_usleep(5000);
+    }
+    g_assert_cmpint(full_scans(qts), ==, before + 1);
+}
+
 /* Pages that change all the time are read less and less often. */
 static void test_changing(void)
 {
-    QTestState *qts = qtest_init(MACHINE KSM ALONE ",backend=null");
+    QTestState *qts = qtest_init(MACHINE KSM ALONE ",backend=null,"
+                                 "sleep-millisecs=3600000");
     uint64_t hashed;
 
+    while (!full_scans(qts)) {
+        g_usleep(5000);
+    }
     for (int round = 0; round < 40; round++) {
         for (int i = 0; i < HUGE / PAGE; i++) {
             write_page(qts, BASE + i * PAGE, round * 1000 + i + 1);
         }
-        wait_passes(qts, 1);
+        single_pass(qts);
     }
     hashed = figure(qts, "pc.ram", "pages-hashed");
     g_test_message("%" PRIu64 " pages hashed", hashed);

@@ -303,6 +303,29 @@ static void test_futile(void)
     g_assert_true(host.out.boost);
 }
 
+/* ksmd drops stale pages while it merges new ones: that was not in vain. */
+static void test_not_futile(void)
+{
+    Host host;
+
+    host_init(&host);
+    host.in.merged_pages = 15000;
+    host_demand(&host, 20000);
+    host_gather(&host);
+    host_scan(&host, 100);
+    host.in.merged_pages = 0;
+    host_decide(&host);
+    host_scan(&host, 100);
+    host.in.merged_pages = 4500;
+    host_decide(&host);
+    host_scan(&host, 100);
+    host_decide(&host);
+    g_assert_false(host.out.boost);
+    host_demand(&host, 9000);
+    host_gather(&host);
+    g_assert_true(host.out.boost);
+}
+
 static void test_cleanup(void)
 {
     Host host;
@@ -431,6 +454,7 @@ int main(int argc, char **argv)
     g_test_add_func("/ksm-policy/meanwhile", test_meanwhile);
     g_test_add_func("/ksm-policy/meanwhile-few", test_meanwhile_few);
     g_test_add_func("/ksm-policy/futile", test_futile);
+    g_test_add_func("/ksm-policy/not-futile", test_not_futile);
     g_test_add_func("/ksm-policy/cleanup", test_cleanup);
     g_test_add_func("/ksm-policy/cleanup-while-running",
                     test_cleanup_while_running);
