@@ -80,10 +80,23 @@ void ksm_hasher_prepare_thread(void)
     pthread_sigmask(SIG_UNBLOCK, &set, NULL);
 }
 
+static uint64_t digest_of(const KsmHasher *hasher, const void *page,
+                          size_t size)
+{
+    XXH128_hash_t hash = XXH3_128bits_withSecret(page, size, hasher->secret,
+                                                 KSM_SECRET_SIZE);
+
+    return hash.low64 & KSM_PAGE_DIGEST;
+}
+
 void ksm_hasher_seed(KsmHasher *hasher, const uint8_t seed[KSM_SEED_SIZE])
 {
+    const size_t page_size = qemu_real_host_page_size();
+    g_autofree void *zeros = g_malloc0(page_size);
+
     memcpy(hasher->seed, seed, KSM_SEED_SIZE);
     XXH3_generateSecret(hasher->secret, KSM_SECRET_SIZE, seed, KSM_SEED_SIZE);
+    hasher->zero_digest = digest_of(hasher, zeros, page_size);
 }
 
 bool ksm_hasher_has_seed(const KsmHasher *hasher,
@@ -103,16 +116,13 @@ KsmHashResult ksm_hasher_page(const KsmHasher *hasher, const void *page,
     } else {
         sigbus_return = &back;
         barrier();
-        if (buffer_is_zero(page, size)) {
-            result = KSM_HASH_ZERO;
-        } else {
-            XXH128_hash_t hash =
-                XXH3_128bits_withSecret(page, size, hasher->secret,
-                                        KSM_SECRET_SIZE);
-
-            *digest = hash.low64 & KSM_PAGE_DIGEST;
-            result = KSM_HASH_OK;
-        }
+        /*
+         * Read from start to end first: buffer_is_zero() looks here and there,
+         * and waits for memory each time.
+         */
+        *digest = digest_of(hasher, page, size);
+        result = *digest == hasher->zero_digest && buffer_is_zero(page, size)
+                 ? KSM_HASH_ZERO : KSM_HASH_OK;
     }
     barrier();
     sigbus_return = NULL;

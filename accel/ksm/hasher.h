@@ -16,6 +16,7 @@
 typedef struct KsmHasher {
     uint8_t seed[KSM_SEED_SIZE];
     uint8_t secret[KSM_SECRET_SIZE];
+    uint64_t zero_digest;   /* of a host page of zeros */
 } KsmHasher;
 
 typedef enum KsmHashResult {
@@ -39,8 +40,8 @@ void ksm_hasher_remove_sigbus(void);
 void ksm_hasher_prepare_thread(void);
 
 /*
- * Hash the @size bytes at @page: XXH3-128 (libxxhash) with the hasher's
- * secret, cut to KSM_INDEX_DIGEST_BITS.
+ * Hash the host page of @size bytes at @page: XXH3-128 (libxxhash) with the
+ * hasher's secret, cut to KSM_INDEX_DIGEST_BITS.
  *
  * The page must be resident, or reading it brings it in.
  */
