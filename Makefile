@@ -81,8 +81,8 @@ check-sanitize: source
 	    $(BUILD)/qemu-sanitize --enable-asan --enable-ubsan
 	ninja -C $(BUILD)/qemu-sanitize
 	meson test -C $(BUILD)/qemu-sanitize -t 8 qtest-x86_64/ksm-test \
-	    test-ksm-budget test-ksm-hasher test-ksm-marks \
-	    test-ksm-tracker
+	    qtest-x86_64/ksm-rendezvous-test test-ksm-budget \
+	    test-ksm-hasher test-ksm-marks test-ksm-tracker
 
 check-valgrind: service
 	meson test -C $(BUILD)/service --setup=valgrind

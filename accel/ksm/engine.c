@@ -1,5 +1,5 @@
 /*
- * The KSM engine: its life, its slices of work, and the RAM it knows
+ * The KSM engine: its life and its slices of work
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -12,7 +12,8 @@
 #include "exec/memory.h"
 #include "migration/misc.h"
 #include "system/runstate.h"
-#include "engine.h"
+#include "pass.h"
+#include "ram.h"
 #include "trace.h"
 
 static int64_t now(void)
@@ -43,17 +44,6 @@ bool ksm_engine_is_paused(const KsmEngine *e)
 {
     return e->yields || ksm_engine_is_receiving() ||
            ram_block_discard_is_disabled();
-}
-
-KsmFigures ksm_engine_figures(const KsmEngine *e)
-{
-    KsmFigures sum = e->removed;
-    KsmBlock *block;
-
-    QTAILQ_FOREACH(block, &e->blocks, next) {
-        ksm_block_add_figures(block, &sum);
-    }
-    return sum;
 }
 
 static void disarm_all(KsmEngine *e)
@@ -169,7 +159,7 @@ static void rendezvous_connected(void *opaque,
     }
     ksm_twins_use_own(&e->twins, false);
     /* A new ksmtuned knows of no marks: all are news to it. */
-    e->marks.marked = ksm_engine_figures(e).pages_marked;
+    e->marks.marked = ksm_ram_figures(e).pages_marked;
     e->next_pass_ns = 0;
 }
 
@@ -201,170 +191,6 @@ static const KsmRendezvousEvents rendezvous_events = {
     .lost = rendezvous_lost,
     .answer = rendezvous_answer,
 };
-
-/*
- * RAM; with the BQL held.
- */
-static KsmBlock *find_block(KsmEngine *e, void *host)
-{
-    KsmBlock *block;
-
-    QTAILQ_FOREACH(block, &e->blocks, next) {
-        if (block->host == host) {
-            return block;
-        }
-    }
-    return NULL;
-}
-
-void ksm_engine_disarm(KsmEngine *e, KsmBlock *block, size_t r, size_t end)
-{
-    while (r < end) {
-        size_t from = r, size;
-        uint8_t *host;
-
-        /* A run of armed regions at a time. */
-        while (r < end && block->regions[r].armed) {
-            block->regions[r++].armed = false;
-        }
-        if (r > from) {
-            size = ksm_regions_memory(block, from, r, &host);
-            ksm_tracker_disarm(&e->tracker, host, size);
-        } else {
-            r++;
-        }
-    }
-}
-
-/* Where those of @blocks end that have a page numbered [@at, @at + @n). */
-static uint64_t numbered_to(const KsmBlockList *blocks, uint64_t at, uint64_t n)
-{
-    uint64_t end = at;
-    KsmBlock *block;
-
-    QTAILQ_FOREACH(block, blocks, next) {
-        uint64_t first = block->first;
-        uint64_t last = first + block->max_size / qemu_real_host_page_size();
-
-        if (block->pages && first < at + n && at < last) {
-            end = MAX(end, last);
-        }
-    }
-    return end;
-}
-
-/* The lowest number that leaves room for @block's pages, or false. */
-static bool number_pages(KsmEngine *e, const KsmBlock *block, uint32_t *first)
-{
-    uint64_t n = block->max_size / qemu_real_host_page_size();
-    uint64_t at, end = 0;
-
-    do {
-        at = end;
-        end = MAX(numbered_to(&e->blocks, at, n),
-                  numbered_to(&e->leaving, at, n));
-    } while (end != at);
-    *first = at;
-    return at + n <= UINT32_MAX;
-}
-
-void ksm_engine_start_block(KsmEngine *e, KsmBlock *block)
-{
-    uint32_t first;
-
-    if (!ksm_block_is_eligible(block)) {
-        return;
-    }
-    block->backend = ksm_backend_find(e->parameters.backend, block);
-    if (!block->backend) {
-        return;
-    }
-    if (!number_pages(e, block, &first)) {
-        block->reason = KSM_INELIGIBLE_TOO_LARGE;
-        return;
-    }
-    ksm_block_start(block, first);
-    for (size_t r = 0; block->blanket && r < block->n_regions; r++) {
-        block->regions[r].blanket = true;
-    }
-    trace_ksm_engine_start_block(block->host, block->size);
-}
-
-void ksm_engine_stop_block(KsmEngine *e, KsmBlock *block)
-{
-    KsmBlock *leaving;
-
-    ksm_pass_skip(e, block);
-    if (block->eligible) {
-        ksm_engine_disarm(e, block, 0, block->n_regions);
-        leaving = ksm_block_leave(block);
-        QTAILQ_INSERT_TAIL(&e->leaving, leaving, next);
-    }
-}
-
-static void ram_added(RAMBlockNotifier *n, void *host, size_t size,
-                      size_t max_size)
-{
-    KsmEngine *e = container_of(n, KsmEngine, notifier);
-    KsmBlock *block = ksm_block_new(host, size, max_size);
-
-    QEMU_LOCK_GUARD(&e->lock);
-    QTAILQ_INSERT_TAIL(&e->blocks, block, next);
-    block->merge = ksm_block_merge_enabled(host);
-    block->blanket = e->late && !e->backend_message;
-    ksm_engine_start_block(e, block);
-}
-
-static void ram_removed(RAMBlockNotifier *n, void *host, size_t size,
-                        size_t max_size)
-{
-    KsmEngine *e = container_of(n, KsmEngine, notifier);
-    KsmBlock *block;
-
-    QEMU_LOCK_GUARD(&e->lock);
-    block = find_block(e, host);
-    if (block) {
-        ksm_engine_stop_block(e, block);
-        QTAILQ_REMOVE(&e->blocks, block, next);
-        block->whole = false;
-        ksm_block_add_figures(block, &e->removed);
-        ksm_block_free(block);
-    }
-}
-
-static void ram_resized(RAMBlockNotifier *n, void *host, size_t old_size,
-                        size_t new_size)
-{
-    KsmEngine *e = container_of(n, KsmEngine, notifier);
-    KsmBlock *block;
-
-    QEMU_LOCK_GUARD(&e->lock);
-    block = find_block(e, host);
-    if (!block) {
-        return;
-    }
-    for (size_t p = new_size / qemu_real_host_page_size();
-         p < block->n_pages; p++) {
-        ksm_backend_withdraw(&e->twins, block, p);
-    }
-    ksm_block_resize(block, new_size);
-}
-
-void ksm_engine_set_merge(KsmEngine *e, void *host, bool merge)
-{
-    KsmBlock *block;
-
-    QEMU_LOCK_GUARD(&e->lock);
-    block = find_block(e, host);
-    if (!block || block->merge == merge) {
-        return;
-    }
-    block->merge = merge;
-    /* QEMU takes its own mark away when it is told to. */
-    block->blanket &= merge;
-    ksm_engine_stop_block(e, block);
-    ksm_engine_start_block(e, block);
-}
 
 /*
  * Commands
@@ -427,7 +253,6 @@ bool ksm_engine_start(KsmEngine *e, const char *id, AioContext *ctx,
     QTAILQ_INIT(&e->leaving);
     e->id = id;
     e->ctx = ctx;
-    e->late = true;
     e->budget.percent = e->parameters.max_cpu_percent;
     e->budget.filled_at_ns = now();
     ksm_hasher_seed(&e->hasher, seed);
@@ -440,13 +265,7 @@ bool ksm_engine_start(KsmEngine *e, const char *id, AioContext *ctx,
     }
     ksm_hasher_install_sigbus();
     e->timer = aio_timer_new(ctx, QEMU_CLOCK_REALTIME, SCALE_NS, run_slice, e);
-    e->notifier = (RAMBlockNotifier) {
-        .ram_block_added = ram_added,
-        .ram_block_removed = ram_removed,
-        .ram_block_resized = ram_resized,
-    };
-    ram_block_notifier_add(&e->notifier);
-    e->late = false;
+    ksm_ram_watch(e);
     ksm_engine_kick(e);
     return true;
 }
@@ -481,7 +300,7 @@ void ksm_engine_stop(KsmEngine *e)
 {
     StopRequest request = { .engine = e };
 
-    ram_block_notifier_remove(&e->notifier);
+    ksm_ram_unwatch(e);
     qemu_event_init(&request.done, false);
     aio_bh_schedule_oneshot(e->ctx, stop_in_iothread, &request);
     qemu_event_wait(&request.done);

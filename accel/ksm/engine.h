@@ -102,28 +102,16 @@ void ksm_engine_unmerge(KsmEngine *engine);
 /* Someone else needs userfaultfd: disarm all until as many resumes. */
 void ksm_engine_yield(KsmEngine *engine);
 void ksm_engine_resume(KsmEngine *engine);
-/* Eligibility of the block at @host changed. */
-void ksm_engine_set_merge(KsmEngine *engine, void *host, bool merge);
 /* Migration is writing guest RAM. */
 bool ksm_engine_is_receiving(void);
 /* Memory is being received or pinned, or lent to another userfaultfd. */
 bool ksm_engine_is_paused(const KsmEngine *engine);
 
-/* The figures of all RAMBlocks together.  Engine's lock. */
-KsmFigures ksm_engine_figures(const KsmEngine *engine);
-/* Disarm those of @block's regions [@r, @end) that are armed.  Likewise. */
-void ksm_engine_disarm(KsmEngine *engine, KsmBlock *block, size_t r,
-                       size_t end);
-/* Work on @block if it is eligible; else its reason says why.  Likewise. */
-void ksm_engine_start_block(KsmEngine *engine, KsmBlock *block);
-/* Work on @block no more; its reason says why.  Likewise. */
-void ksm_engine_stop_block(KsmEngine *engine, KsmBlock *block);
-
-/* pass.c: do a unit of work; false: none is due now.  Engine's lock. */
-bool ksm_pass_step(KsmEngine *engine, int64_t now_ns);
-/* Forget where the current pass is. */
-void ksm_pass_abandon(KsmEngine *engine);
-/* @block is going away. */
-void ksm_pass_skip(KsmEngine *engine, KsmBlock *block);
+/* The kernel refused to mark or to track memory: query-ksm tells.  Lock. */
+static inline void ksm_engine_note_refusal(KsmEngine *engine, int error)
+{
+    engine->refused = error;
+    engine->refusals++;
+}
 
 #endif

@@ -16,6 +16,7 @@
 #include "monitor/monitor.h"
 #include "system/stats.h"
 #include "ksm.h"
+#include "ram.h"
 
 /* A line "NAME VALUE" of /proc/self/ksm_stat; false on kernels without. */
 static bool process_stat(const char *text, const char *name, int64_t *value)
@@ -162,7 +163,7 @@ static KsmInfo *query(KsmObject *ksm)
         info->metadata_bytes += ksm_index_bytes(e->twins.own);
     }
     info->figures = g_new(KsmFigures, 1);
-    *info->figures = ksm_engine_figures(e);
+    *info->figures = ksm_ram_figures(e);
     QTAILQ_FOREACH(block, &e->leaving, next) {
         info->metadata_bytes += ksm_block_metadata(block);
     }

@@ -13,6 +13,7 @@
 #include "qom/object_interfaces.h"
 #include "system/ksm.h"
 #include "ksm.h"
+#include "ram.h"
 
 /* Set while a ksm object exists; for other threads, with @object_lock. */
 static KsmObject *the_object;
@@ -27,7 +28,7 @@ int ksm_ram_madvise(void *host, size_t size, bool merge)
 {
     if (the_object) {
         /* New RAM is not known yet: ram_block_added asks for its merge=. */
-        ksm_engine_set_merge(&the_object->engine, host, merge);
+        ksm_ram_set_merge(&the_object->engine, host, merge);
         if (merge) {
             return 0;
         }

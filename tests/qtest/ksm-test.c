@@ -7,129 +7,21 @@
  * and answers is checked against what the test wrote into guest RAM.
  */
 #include "qemu/osdep.h"
-#include "qemu/units.h"
-#include "libqtest.h"
 #include "qapi/error.h"
 #include "qobject/qjson.h"
-#include "qobject/qdict.h"
 #include "qobject/qlist.h"
 #include "qobject/qnum.h"
 #include "qobject/qstring.h"
-#include "../../subprojects/libksm/ksm-wire.h"
+#include "ksm-helpers.h"
 
-#define PAGE    4096u
 #define HUGE    (2 * MiB)
-/* Free of what firmware tables use, and aligned to huge pages. */
-#define BASE    (16 * MiB)
-
-/* No ksmtuned is asked, wherever one may run. */
-#define ALONE   "rendezvous.type=unix,rendezvous.path=/nonexistent/helper.sock"
-#define KSM     "-object ksm,id=ksm0,sleep-millisecs=10,max-cpu-percent=100,"
-#define MACHINE "-machine q35 -m 128 -nodefaults "
-
-static QDict *query(QTestState *qts)
-{
-    QDict *response = qtest_qmp(qts, "{'execute': 'query-ksm'}");
-    QDict *info = qdict_get_qdict(response, "return");
-
-    g_assert_nonnull(info);
-    qobject_ref(info);
-    qobject_unref(response);
-    return info;
-}
-
-static QDict *find_block(const QDict *info, const char *name)
-{
-    QListEntry *entry;
-
-    QLIST_FOREACH_ENTRY(qdict_get_qlist(info, "ramblocks"), entry) {
-        QDict *block = qobject_to(QDict, qlist_entry_obj(entry));
-
-        if (g_str_has_suffix(qdict_get_str(block, "name"), name)) {
-            return block;
-        }
-    }
-    return NULL;
-}
-
-/* A figure of RAMBlock @name. */
-static uint64_t figure(QTestState *qts, const char *name, const char *what)
-{
-    g_autoptr(QDict) info = query(qts);
-    QDict *block = find_block(info, name);
-
-    g_assert_nonnull(block);
-    return qdict_get_int(qdict_get_qdict(block, "figures"), what);
-}
 
 static const char *ineligible(const QDict *info, const char *name)
 {
-    QDict *block = find_block(info, name);
+    QDict *block = ksm_find_block(info, name);
 
     g_assert_nonnull(block);
     return qdict_get_try_str(block, "ineligible") ?: "";
-}
-
-/* The message of limit @name, or NULL; free it. */
-static char *limit_message(QTestState *qts, const char *name)
-{
-    g_autoptr(QDict) info = query(qts);
-    QListEntry *entry;
-
-    QLIST_FOREACH_ENTRY(qdict_get_qlist(info, "limits"), entry) {
-        QDict *limit = qobject_to(QDict, qlist_entry_obj(entry));
-
-        if (g_str_equal(qdict_get_str(limit, "limit"), name)) {
-            return g_strdup(qdict_get_str(limit, "message"));
-        }
-    }
-    return NULL;
-}
-
-/* Let @n passes begin and end. */
-static void wait_passes(QTestState *qts, int n)
-{
-    int64_t until = -1;
-
-    for (int i = 0; i < 2000; i++) {
-        g_autoptr(QDict) info = query(qts);
-        int64_t now = qdict_get_int(info, "full-scans");
-
-        if (until < 0) {
-            until = now + n + 1;
-        }
-        if (now >= until) {
-            return;
-        }
-        qtest_qmp_assert_success(qts, "{'execute': 'ksm-scan'}");
-        g_usleep(10000);
-    }
-    g_assert_not_reached();
-}
-
-static void wait_figure(QTestState *qts, const char *what, uint64_t value)
-{
-    uint64_t got = 0;
-
-    for (int i = 0; i < 500; i++) {
-        got = figure(qts, "pc.ram", what);
-        if (got == value) {
-            return;
-        }
-        wait_passes(qts, 1);
-    }
-    g_error("%s is %" PRIu64 ", not %" PRIu64, what, got, value);
-}
-
-/* A page that no other @seed makes. */
-static void write_page(QTestState *qts, uint64_t address, uint32_t seed)
-{
-    uint32_t page[PAGE / 4];
-
-    for (int i = 0; i < ARRAY_SIZE(page); i++) {
-        page[i] = seed * 2654435761u + i + 1;
-    }
-    qtest_bufwrite(qts, address, page, sizeof(page));
 }
 
 static unsigned count_lines(QTestState *qts, const char *file,
@@ -193,23 +85,23 @@ static void test_twins(void)
     QTestState *qts = qtest_init(MACHINE KSM ALONE ",backend=null");
 
     for (int i = 0; i < 100; i++) {
-        write_page(qts, BASE + i * PAGE, i < 60 ? 1 : i);
+        ksm_write_page(qts, BASE + i * PAGE, i < 60 ? 1 : i);
     }
-    wait_figure(qts, "pages-twins", 60);
-    g_assert_cmpuint(figure(qts, "pc.ram", "pages-marked"), ==, 0);
+    ksm_wait_figure(qts, "pages-twins", 60);
+    g_assert_cmpuint(ksm_figure(qts, "pc.ram", "pages-marked"), ==, 0);
 
     /* A page that changed is no twin any more, nor is a twin left alone. */
-    write_page(qts, BASE + 200 * PAGE, 5000);
-    write_page(qts, BASE + 201 * PAGE, 5000);
-    wait_figure(qts, "pages-twins", 62);
-    write_page(qts, BASE + 200 * PAGE, 6000);
-    wait_figure(qts, "pages-twins", 60);
-    write_page(qts, BASE + 200 * PAGE, 5000);
-    wait_figure(qts, "pages-twins", 62);
+    ksm_write_page(qts, BASE + 200 * PAGE, 5000);
+    ksm_write_page(qts, BASE + 201 * PAGE, 5000);
+    ksm_wait_figure(qts, "pages-twins", 62);
+    ksm_write_page(qts, BASE + 200 * PAGE, 6000);
+    ksm_wait_figure(qts, "pages-twins", 60);
+    ksm_write_page(qts, BASE + 200 * PAGE, 5000);
+    ksm_wait_figure(qts, "pages-twins", 62);
     for (int i = 0; i < 60; i++) {
-        write_page(qts, BASE + i * PAGE, 1000 + i);
+        ksm_write_page(qts, BASE + i * PAGE, 1000 + i);
     }
-    wait_figure(qts, "pages-twins", 2);
+    ksm_wait_figure(qts, "pages-twins", 2);
     qtest_quit(qts);
 }
 
@@ -219,19 +111,19 @@ static void test_residency(void)
     QTestState *qts = qtest_init(MACHINE KSM ALONE ",backend=null");
     uint64_t before;
 
-    write_page(qts, BASE, 1);
-    wait_passes(qts, 3);
+    ksm_write_page(qts, BASE, 1);
+    ksm_wait_passes(qts, 3);
     before = ram_kib(qts, "Rss:");
     g_assert_cmpuint(before, >=, PAGE / KiB);
-    wait_passes(qts, 70);
-    g_assert_cmpuint(figure(qts, "pc.ram", "pages-hashed"), <, 16 * 1024);
+    ksm_wait_passes(qts, 70);
+    g_assert_cmpuint(ksm_figure(qts, "pc.ram", "pages-hashed"), <, 16 * 1024);
     g_assert_cmpuint(ram_kib(qts, "Rss:"), ==, before);
     qtest_quit(qts);
 }
 
 static int64_t full_scans(QTestState *qts)
 {
-    g_autoptr(QDict) info = query(qts);
+    g_autoptr(QDict) info = ksm_query(qts);
 
     return qdict_get_int(info, "full-scans");
 }
@@ -260,11 +152,11 @@ static void test_changing(void)
     }
     for (int round = 0; round < 40; round++) {
         for (int i = 0; i < HUGE / PAGE; i++) {
-            write_page(qts, BASE + i * PAGE, round * 1000 + i + 1);
+            ksm_write_page(qts, BASE + i * PAGE, round * 1000 + i + 1);
         }
         single_pass(qts);
     }
-    hashed = figure(qts, "pc.ram", "pages-hashed");
+    hashed = ksm_figure(qts, "pc.ram", "pages-hashed");
     g_test_message("%" PRIu64 " pages hashed", hashed);
     g_assert_cmpuint(hashed, >=, HUGE / PAGE);
     g_assert_cmpuint(hashed, <, 20 * HUGE / PAGE);
@@ -278,32 +170,32 @@ static void test_marks(void)
 
     /* Half of a huge page, with zeros for the rest: all of it is worth it. */
     for (int i = 0; i < 256; i++) {
-        write_page(qts, BASE + i * PAGE, 7);
+        ksm_write_page(qts, BASE + i * PAGE, 7);
     }
-    wait_figure(qts, "pages-twins", 256);
-    wait_passes(qts, 3);
-    marked = figure(qts, "pc.ram", "pages-marked");
+    ksm_wait_figure(qts, "pages-twins", 256);
+    ksm_wait_passes(qts, 3);
+    marked = ksm_figure(qts, "pc.ram", "pages-marked");
     g_assert_cmpuint(marked, >=, 256);
-    g_assert_cmpuint(figure(qts, "pc.ram", "pages-tracked"), >=, 512);
+    g_assert_cmpuint(ksm_figure(qts, "pc.ram", "pages-tracked"), >=, 512);
 
     qtest_qmp_assert_success(qts, "{'execute': 'ksm-unmerge'}");
     for (int i = 0; i < 500 && marked; i++) {
         g_usleep(10000);
-        marked = figure(qts, "pc.ram", "pages-marked");
+        marked = ksm_figure(qts, "pc.ram", "pages-marked");
     }
     g_assert_cmpuint(marked, ==, 0);
 
     /* And back, though nothing was written meanwhile. */
     qtest_qmp_assert_success(qts, "{'execute': 'qom-set', 'arguments': {"
         "'path': '/objects/ksm0', 'property': 'run', 'value': true}}");
-    wait_passes(qts, 3);
-    g_assert_cmpuint(figure(qts, "pc.ram", "pages-marked"), >=, 256);
+    ksm_wait_passes(qts, 3);
+    g_assert_cmpuint(ksm_figure(qts, "pc.ram", "pages-marked"), >=, 256);
     qtest_quit(qts);
 }
 
 static uint64_t total(QTestState *qts, const char *what)
 {
-    g_autoptr(QDict) info = query(qts);
+    g_autoptr(QDict) info = ksm_query(qts);
 
     return qdict_get_int(qdict_get_qdict(info, "figures"), what);
 }
@@ -315,14 +207,14 @@ static void test_roms(void)
     g_autoptr(QDict) info = NULL;
     uint64_t marked, rom_pages;
 
-    wait_passes(qts, 2);
-    info = query(qts);
+    ksm_wait_passes(qts, 2);
+    info = ksm_query(qts);
     g_assert_cmpstr(ineligible(info, "pc.bios"), ==, "read-only");
-    rom_pages = qdict_get_int(find_block(info, "pc.bios"), "size") / PAGE;
+    rom_pages = qdict_get_int(ksm_find_block(info, "pc.bios"), "size") / PAGE;
     g_assert_cmpuint(rom_pages, >, 0);
     marked = total(qts, "pages-marked");
     g_assert_cmpuint(marked, >=,
-                     rom_pages + figure(qts, "pc.ram", "pages-marked"));
+                     rom_pages + ksm_figure(qts, "pc.ram", "pages-marked"));
 
     qtest_qmp_assert_success(qts, "{'execute': 'ksm-unmerge'}");
     for (int i = 0; i < 500 && total(qts, "pages-marked"); i++) {
@@ -339,7 +231,7 @@ static void test_huge_pages_stay_whole(void)
     uint64_t before;
 
     for (int i = 0; i < 4 * HUGE / PAGE; i++) {
-        write_page(qts, BASE + i * PAGE, i + 1);
+        ksm_write_page(qts, BASE + i * PAGE, i + 1);
     }
     before = ram_kib(qts, "AnonHugePages:");
     if (before < 4 * HUGE / KiB) {
@@ -353,22 +245,22 @@ static void test_huge_pages_stay_whole(void)
     }
     qtest_qmp_assert_success(qts, "{'execute': 'qom-set', 'arguments': {"
         "'path': '/objects/ksm0', 'property': 'run', 'value': true}}");
-    wait_passes(qts, 20);
+    ksm_wait_passes(qts, 20);
     g_assert_cmpuint(ram_kib(qts, "AnonHugePages:"), ==, before);
-    g_assert_cmpuint(figure(qts, "pc.ram", "pages-submitted"), >=,
+    g_assert_cmpuint(ksm_figure(qts, "pc.ram", "pages-submitted"), >=,
                      4 * HUGE / PAGE);
-    g_assert_cmpuint(figure(qts, "pc.ram", "pages-tracked"), ==, 0);
+    g_assert_cmpuint(ksm_figure(qts, "pc.ram", "pages-tracked"), ==, 0);
 
     /* Fewer twins than the threshold leave a huge page whole, too. */
     for (int i = 0; i < 31; i++) {
-        write_page(qts, BASE + i * 8 * PAGE, 1);
+        ksm_write_page(qts, BASE + i * 8 * PAGE, 1);
     }
-    wait_figure(qts, "pages-twins", 31);
-    wait_passes(qts, 5);
+    ksm_wait_figure(qts, "pages-twins", 31);
+    ksm_wait_passes(qts, 5);
     g_assert_cmpuint(ram_kib(qts, "AnonHugePages:"), ==, before);
-    write_page(qts, BASE + 31 * 8 * PAGE, 1);
-    wait_figure(qts, "pages-twins", 32);
-    wait_figure(qts, "pages-tracked", 512);
+    ksm_write_page(qts, BASE + 31 * 8 * PAGE, 1);
+    ksm_wait_figure(qts, "pages-twins", 32);
+    ksm_wait_figure(qts, "pages-tracked", 512);
     qtest_quit(qts);
 }
 
@@ -380,17 +272,17 @@ static void test_null_splits_nothing(void)
     uint64_t huge;
 
     for (int i = 0; i < 4 * HUGE / PAGE; i++) {
-        write_page(qts, BASE + i * PAGE, i % 8 ? i + 1 : 1);
+        ksm_write_page(qts, BASE + i * PAGE, i % 8 ? i + 1 : 1);
     }
     huge = ram_kib(qts, "AnonHugePages:");
-    wait_figure(qts, "pages-twins", 4 * HUGE / PAGE / 8);
-    wait_passes(qts, 5);
+    ksm_wait_figure(qts, "pages-twins", 4 * HUGE / PAGE / 8);
+    ksm_wait_passes(qts, 5);
     for (int i = 0; i < 4; i++) {
-        write_page(qts, BASE + i * HUGE, 1000000 + i);
+        ksm_write_page(qts, BASE + i * HUGE, 1000000 + i);
     }
     g_assert_cmpuint(ram_kib(qts, "AnonHugePages:"), ==, huge);
     if (huge) {
-        g_assert_cmpuint(figure(qts, "pc.ram", "pages-tracked"), ==, 0);
+        g_assert_cmpuint(ksm_figure(qts, "pc.ram", "pages-tracked"), ==, 0);
     }
     qtest_quit(qts);
 }
@@ -404,14 +296,14 @@ static void test_removed(void)
     qtest_qmp_assert_success(qts, "{'execute': 'object-add', 'arguments': {"
         "'qom-type': 'memory-backend-ram', 'id': 'gone', 'size': 4194304,"
         "'prealloc': true}}");
-    wait_passes(qts, 4);
-    hashed = figure(qts, "gone", "pages-hashed");
+    ksm_wait_passes(qts, 4);
+    hashed = ksm_figure(qts, "gone", "pages-hashed");
     g_assert_cmpuint(hashed, >=, 4 * MiB / PAGE);
     hashed = total(qts, "pages-hashed");
     qtest_qmp_assert_success(qts, "{'execute': 'object-del', 'arguments': {"
         "'id': 'gone'}}");
     g_assert_cmpuint(total(qts, "pages-hashed"), >=, hashed);
-    wait_passes(qts, 2);
+    ksm_wait_passes(qts, 2);
     qtest_quit(qts);
 }
 
@@ -430,16 +322,16 @@ static void test_vma_budget(void)
         return;
     }
     for (int i = 0; i < 40960; i++) {
-        write_page(qts, BASE + i * PAGE, i % 2 ? i : 0xffffffff);
+        ksm_write_page(qts, BASE + i * PAGE, i % 2 ? i : 0xffffffff);
     }
-    wait_figure(qts, "pages-twins", 20480);
-    wait_passes(qts, 3);
-    message = limit_message(qts, "vmas");
+    ksm_wait_figure(qts, "pages-twins", 20480);
+    ksm_wait_passes(qts, 3);
+    message = ksm_limit_message(qts, "vmas");
     g_assert_nonnull(message);
     g_assert_nonnull(strstr(message, "vm.max_map_count"));
     /* What marks cost, and some hundred mappings that QEMU has anyhow. */
     g_assert_cmpuint(count_lines(qts, "maps", "", NULL), <, limit / 4 + 1000);
-    g_assert_cmpuint(figure(qts, "pc.ram", "pages-marked"), >, 8192);
+    g_assert_cmpuint(ksm_figure(qts, "pc.ram", "pages-marked"), >, 8192);
     qtest_quit(qts);
 }
 
@@ -450,10 +342,10 @@ static void test_merge_off(void)
     g_autoptr(QDict) info = NULL;
 
     for (int i = 0; i < 512; i++) {
-        write_page(qts, BASE + i * PAGE, 1);
+        ksm_write_page(qts, BASE + i * PAGE, 1);
     }
-    wait_passes(qts, 5);
-    info = query(qts);
+    ksm_wait_passes(qts, 5);
+    info = ksm_query(qts);
     g_assert_cmpstr(ineligible(info, "pc.ram"), ==, "merge-off");
     g_assert_cmpuint(qdict_get_int(qdict_get_qdict(info, "figures"),
                                    "pages-submitted"), ==, 0);
@@ -477,16 +369,16 @@ static void test_eligibility(void)
         " -object memory-backend-memfd,id=memfd,size=2M"
         " -object memory-backend-file,id=file,size=2M,share=off,mem-path=%s",
         name);
-    info = query(qts);
+    info = ksm_query(qts);
     g_assert_cmpstr(ineligible(info, "off"), ==, "merge-off");
     g_assert_cmpstr(ineligible(info, "on"), ==, "");
     g_assert_cmpstr(ineligible(info, "shared"), ==, "shared");
     g_assert_cmpstr(ineligible(info, "memfd"), ==, "shared");
     g_assert_cmpstr(ineligible(info, "file"), ==, "file");
-    wait_passes(qts, 2);
-    roms = query(qts);
+    ksm_wait_passes(qts, 2);
+    roms = ksm_query(qts);
     g_assert_cmpstr(ineligible(roms, "pc.bios"), ==, "read-only");
-    g_assert_nonnull(strstr(qdict_get_str(find_block(info, "shared"),
+    g_assert_nonnull(strstr(qdict_get_str(ksm_find_block(info, "shared"),
                                           "message"), "share=off"));
 
     /* merge= can change at run time, and the engine follows. */
@@ -494,7 +386,7 @@ static void test_eligibility(void)
         "'path': '/objects/off', 'property': 'merge', 'value': true}}");
     qtest_qmp_assert_success(qts, "{'execute': 'qom-set', 'arguments': {"
         "'path': '/objects/on', 'property': 'merge', 'value': false}}");
-    after = query(qts);
+    after = ksm_query(qts);
     g_assert_cmpstr(ineligible(after, "off"), ==, "");
     g_assert_cmpstr(ineligible(after, "on"), ==, "merge-off");
     qtest_quit(qts);
@@ -569,8 +461,8 @@ static void test_qom_set(void)
     set_fails(qts, "stable-passes", "0");
     set_fails(qts, "backend", "'null'");
     set_fails(qts, "iothread", "'x'");
-    wait_passes(qts, 2);
-    info = query(qts);
+    ksm_wait_passes(qts, 2);
+    info = ksm_query(qts);
     parameters = qdict_get_qdict(info, "parameters");
     g_assert_cmpint(qdict_get_int(parameters, "stable-passes"), ==, 3);
     g_assert_true(qdict_get_bool(parameters, "run"));
@@ -584,7 +476,7 @@ static void test_object_del(void)
     unsigned threads;
 
     for (int i = 0; i < 16 * HUGE / PAGE; i++) {
-        write_page(qts, BASE + i * PAGE, i % 3 ? i : 1);
+        ksm_write_page(qts, BASE + i * PAGE, i % 3 ? i : 1);
     }
     threads = count_threads(qts);
     for (int i = 0; i < 40; i++) {
@@ -612,205 +504,13 @@ static void test_object_del(void)
     qtest_quit(qts);
 }
 
-/*
- * The test plays ksmtuned, on the other end of a socket pair.
- */
-typedef struct Daemon {
-    QTestState *qts;
-    int fd;
-} Daemon;
-
-static Daemon daemon_start(const char *options)
-{
-    Daemon d;
-    int fds[2];
-    struct timeval timeout = { .tv_sec = 10 };
-    int buffer = 4096;
-    struct { KsmFrameHeader header; KsmFrameHello hello; } first;
-
-    g_assert_cmpint(socketpair(AF_UNIX, SOCK_STREAM, 0, fds), ==, 0);
-    fcntl(fds[0], F_SETFD, FD_CLOEXEC);
-    setsockopt(fds[0], SOL_SOCKET, SO_RCVTIMEO, &timeout, sizeof(timeout));
-    /* Frames don't fit in as a whole. */
-    setsockopt(fds[1], SOL_SOCKET, SO_SNDBUF, &buffer, sizeof(buffer));
-    d.fd = fds[0];
-    d.qts = qtest_initf(MACHINE KSM
-                        "rendezvous.type=fd,rendezvous.str=%d%s", fds[1],
-                        options);
-    close(fds[1]);
-    g_assert_cmpint(recv(d.fd, &first, sizeof(first), MSG_WAITALL), ==,
-                    sizeof(first));
-    g_assert_cmpint(first.header.type, ==, KSM_FRAME_HELLO);
-    g_assert_cmpint(first.header.length, ==, sizeof(first.hello));
-    g_assert_cmpint(first.hello.version, ==, KSM_WIRE_VERSION);
-    g_assert_cmpint(first.hello.page_size, ==, PAGE);
-    return d;
-}
-
-static void daemon_send(Daemon *d, uint16_t type, const void *payload,
-                        uint32_t length)
-{
-    KsmFrameHeader header = { .type = type, .length = length };
-
-    g_assert_cmpint(send(d->fd, &header, sizeof(header), MSG_NOSIGNAL), ==,
-                    sizeof(header));
-    if (length) {
-        g_assert_cmpint(send(d->fd, payload, length, MSG_NOSIGNAL), ==,
-                        length);
-    }
-}
-
-static void daemon_welcome(Daemon *d, uint32_t version)
-{
-    KsmFrameWelcome welcome = { .version = version, .seed = { 42 } };
-
-    daemon_send(d, KSM_FRAME_WELCOME, &welcome, sizeof(welcome));
-}
-
-/* The connection is given up for a reason that says @why; the guest lives. */
-static void daemon_given_up(Daemon *d, const char *why)
-{
-    g_autofree char *message = NULL;
-
-    for (int i = 0; i < 2000; i++) {
-        g_free(message);
-        message = limit_message(d->qts, "no-rendezvous");
-        if (message && strstr(message, why)) {
-            break;
-        }
-        g_usleep(10000);
-    }
-    g_test_message("%s", message);
-    g_assert_nonnull(message);
-    g_assert_nonnull(strstr(message, why));
-    wait_passes(d->qts, 2);
-    qtest_quit(d->qts);
-    close(d->fd);
-}
-
-static void test_rendezvous_twins(void)
-{
-    Daemon d = daemon_start("");
-    uint32_t pages[2];
-    uint64_t digests[2];
-    int found = 0;
-    KsmFrameEntry twins[3] = { };
-
-    for (int i = 0; i < 300; i++) {
-        write_page(d.qts, BASE + i * PAGE, i);
-    }
-    daemon_welcome(&d, KSM_WIRE_VERSION);
-    while (found < 2) {
-        g_autofree KsmFrameEntry *entries = g_malloc(KSM_WIRE_MAX_PAYLOAD);
-        KsmFrameHeader header;
-
-        g_assert_cmpint(recv(d.fd, &header, sizeof(header), MSG_WAITALL), ==,
-                        sizeof(header));
-        g_assert_cmpint(ksm_wire_check_header(&header, KSM_WIRE_FROM_ENGINE),
-                        ==, KSM_WIRE_OK);
-        if (header.length) {
-            g_assert_cmpint(recv(d.fd, entries, header.length, MSG_WAITALL),
-                            ==, header.length);
-        }
-        g_assert_cmpint(ksm_wire_check_payload(&header, entries), ==,
-                        KSM_WIRE_OK);
-        for (int i = 0; header.type == KSM_FRAME_PUBLISH && found < 2 &&
-                        i < header.length / sizeof(*entries); i++) {
-            if (entries[i].page == (BASE + found * 7 * PAGE) / PAGE) {
-                pages[found] = entries[i].page;
-                digests[found++] = entries[i].digest;
-            }
-        }
-    }
-    /* Two of its pages have twins elsewhere; a third answer is outdated. */
-    for (int i = 0; i < 3; i++) {
-        twins[i].page = pages[i % 2];
-        twins[i].digest = digests[i % 2] ^ (i == 2);
-        twins[i].flags = i == 2 ? 0 : KSM_ENTRY_TWIN;
-    }
-    daemon_send(&d, KSM_FRAME_TWINS, twins, sizeof(twins));
-    wait_figure(d.qts, "pages-twins", 2);
-    /* Gone again; and pages that don't exist are nothing to it. */
-    twins[0].flags = 0;
-    twins[1].page = UINT32_MAX;
-    daemon_send(&d, KSM_FRAME_TWINS, twins, sizeof(twins[0]) * 2);
-    wait_figure(d.qts, "pages-twins", 1);
-    close(d.fd);
-    d.fd = -1;
-    /* Alone again: no page of its own has a twin. */
-    wait_figure(d.qts, "pages-twins", 0);
-    g_assert_cmpuint(figure(d.qts, "pc.ram", "pages-submitted"), >, 300);
-    qtest_quit(d.qts);
-}
-
-static void test_rendezvous_version(void)
-{
-    Daemon d = daemon_start("");
-
-    daemon_welcome(&d, KSM_WIRE_VERSION + 1);
-    daemon_given_up(&d, "version");
-}
-
-static void test_rendezvous_garbage(void)
-{
-    Daemon d = daemon_start("");
-    uint8_t garbage[256];
-
-    memset(garbage, 0xa5, sizeof(garbage));
-    g_assert_cmpint(send(d.fd, garbage, sizeof(garbage), MSG_NOSIGNAL), ==,
-                    sizeof(garbage));
-    daemon_given_up(&d, "broke the protocol");
-}
-
-static void test_rendezvous_mid_frame(void)
-{
-    Daemon d = daemon_start("");
-    KsmFrameHeader header = { .type = KSM_FRAME_TWINS, .length = 1600 };
-
-    daemon_welcome(&d, KSM_WIRE_VERSION);
-    g_assert_cmpint(send(d.fd, &header, sizeof(header), MSG_NOSIGNAL), ==,
-                    sizeof(header));
-    shutdown(d.fd, SHUT_RDWR);
-    daemon_given_up(&d, "closed the connection");
-}
-
-static void test_rendezvous_refused(void)
-{
-    Daemon d = daemon_start("");
-    const char why[] = "no room";
-
-    daemon_send(&d, KSM_FRAME_REFUSE, why, strlen(why));
-    daemon_given_up(&d, "no room");
-}
-
-/* It doesn't read any more, nor does it close: engines go on alone. */
-static void test_rendezvous_stuck(void)
-{
-    Daemon d = daemon_start(",backend=null");
-
-    daemon_welcome(&d, KSM_WIRE_VERSION);
-    for (int i = 0; i < 2048; i++) {
-        write_page(d.qts, BASE + i * PAGE, i % 2 ? i : 1);
-    }
-    daemon_given_up(&d, "has not read");
-}
-
-static void test_rendezvous_early_twins(void)
-{
-    Daemon d = daemon_start("");
-    KsmFrameEntry entry = { .flags = KSM_ENTRY_TWIN };
-
-    daemon_send(&d, KSM_FRAME_TWINS, &entry, sizeof(entry));
-    daemon_given_up(&d, "before WELCOME");
-}
-
 static void test_rendezvous_missing(void)
 {
     QTestState *qts = qtest_init(MACHINE KSM ALONE);
     g_autofree char *message = NULL;
 
-    wait_passes(qts, 1);
-    message = limit_message(qts, "no-rendezvous");
+    ksm_wait_passes(qts, 1);
+    message = ksm_limit_message(qts, "no-rendezvous");
     g_assert_nonnull(message);
     g_assert_nonnull(strstr(message, "/nonexistent/helper.sock"));
     g_assert_nonnull(strstr(message, "start ksmtuned"));
@@ -854,13 +554,6 @@ int main(int argc, char **argv)
     ADD(bad_input);
     ADD(qom_set);
     ADD(object_del);
-    ADD(rendezvous_twins);
-    ADD(rendezvous_version);
-    ADD(rendezvous_garbage);
-    ADD(rendezvous_mid_frame);
-    ADD(rendezvous_refused);
-    ADD(rendezvous_early_twins);
-    ADD(rendezvous_stuck);
     ADD(rendezvous_missing);
     ADD(monitor);
     return g_test_run();

@@ -1,0 +1,208 @@
+/*
+ * The RAM that the engine works on: RAMBlocks come, change and go
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+#include "qemu/osdep.h"
+#include "qemu/lockable.h"
+#include "exec/memory.h"
+#include "ram.h"
+#include "trace.h"
+
+KsmFigures ksm_ram_figures(const KsmEngine *e)
+{
+    KsmFigures sum = e->removed;
+    KsmBlock *block;
+
+    QTAILQ_FOREACH(block, &e->blocks, next) {
+        ksm_block_add_figures(block, &sum);
+    }
+    return sum;
+}
+
+static KsmBlock *find_block(KsmEngine *e, void *host)
+{
+    KsmBlock *block;
+
+    QTAILQ_FOREACH(block, &e->blocks, next) {
+        if (block->host == host) {
+            return block;
+        }
+    }
+    return NULL;
+}
+
+void ksm_ram_disarm(KsmEngine *e, KsmBlock *block, size_t r, size_t end)
+{
+    while (r < end) {
+        size_t from = r, size;
+        uint8_t *host;
+
+        /* A run of armed regions at a time. */
+        while (r < end && block->regions[r].armed) {
+            block->regions[r++].armed = false;
+        }
+        if (r > from) {
+            size = ksm_regions_memory(block, from, r, &host);
+            ksm_tracker_disarm(&e->tracker, host, size);
+        } else {
+            r++;
+        }
+    }
+}
+
+/* Where those of @blocks end that have a page numbered [@at, @at + @n). */
+static uint64_t numbered_to(const KsmBlockList *blocks, uint64_t at, uint64_t n)
+{
+    uint64_t end = at;
+    KsmBlock *block;
+
+    QTAILQ_FOREACH(block, blocks, next) {
+        uint64_t first = block->first;
+        uint64_t last = first + block->max_size / qemu_real_host_page_size();
+
+        if (block->pages && first < at + n && at < last) {
+            end = MAX(end, last);
+        }
+    }
+    return end;
+}
+
+/* The lowest number that leaves room for @block's pages, or false. */
+static bool number_pages(KsmEngine *e, const KsmBlock *block, uint32_t *first)
+{
+    uint64_t n = block->max_size / qemu_real_host_page_size();
+    uint64_t at, end = 0;
+
+    do {
+        at = end;
+        end = MAX(numbered_to(&e->blocks, at, n),
+                  numbered_to(&e->leaving, at, n));
+    } while (end != at);
+    *first = at;
+    return at + n <= UINT32_MAX;
+}
+
+void ksm_ram_start_block(KsmEngine *e, KsmBlock *block)
+{
+    uint32_t first;
+
+    if (!ksm_block_is_eligible(block)) {
+        return;
+    }
+    block->backend = ksm_backend_find(e->parameters.backend, block);
+    if (!block->backend) {
+        return;
+    }
+    if (!number_pages(e, block, &first)) {
+        block->reason = KSM_INELIGIBLE_TOO_LARGE;
+        return;
+    }
+    ksm_block_start(block, first);
+    for (size_t r = 0; block->blanket && r < block->n_regions; r++) {
+        block->regions[r].blanket = true;
+    }
+    trace_ksm_ram_start_block(block->host, block->size);
+}
+
+/* The pass goes on behind @block, which is going away. */
+static void skip(KsmEngine *e, KsmBlock *block)
+{
+    if (e->at_block == block) {
+        e->at_block = QTAILQ_NEXT(block, next);
+        e->at_region = 0;
+    }
+}
+
+void ksm_ram_stop_block(KsmEngine *e, KsmBlock *block)
+{
+    KsmBlock *leaving;
+
+    skip(e, block);
+    if (block->eligible) {
+        ksm_ram_disarm(e, block, 0, block->n_regions);
+        leaving = ksm_block_leave(block);
+        QTAILQ_INSERT_TAIL(&e->leaving, leaving, next);
+    }
+}
+
+static void ram_added(RAMBlockNotifier *n, void *host, size_t size,
+                      size_t max_size)
+{
+    KsmEngine *e = container_of(n, KsmEngine, notifier);
+    KsmBlock *block = ksm_block_new(host, size, max_size);
+
+    QEMU_LOCK_GUARD(&e->lock);
+    QTAILQ_INSERT_TAIL(&e->blocks, block, next);
+    block->merge = ksm_block_merge_enabled(host);
+    block->blanket = e->late && !e->backend_message;
+    ksm_ram_start_block(e, block);
+}
+
+static void ram_removed(RAMBlockNotifier *n, void *host, size_t size,
+                        size_t max_size)
+{
+    KsmEngine *e = container_of(n, KsmEngine, notifier);
+    KsmBlock *block;
+
+    QEMU_LOCK_GUARD(&e->lock);
+    block = find_block(e, host);
+    if (block) {
+        ksm_ram_stop_block(e, block);
+        QTAILQ_REMOVE(&e->blocks, block, next);
+        block->whole = false;
+        ksm_block_add_figures(block, &e->removed);
+        ksm_block_free(block);
+    }
+}
+
+static void ram_resized(RAMBlockNotifier *n, void *host, size_t old_size,
+                        size_t new_size)
+{
+    KsmEngine *e = container_of(n, KsmEngine, notifier);
+    KsmBlock *block;
+
+    QEMU_LOCK_GUARD(&e->lock);
+    block = find_block(e, host);
+    if (!block) {
+        return;
+    }
+    for (size_t p = new_size / qemu_real_host_page_size();
+         p < block->n_pages; p++) {
+        ksm_backend_withdraw(&e->twins, block, p);
+    }
+    ksm_block_resize(block, new_size);
+}
+
+void ksm_ram_set_merge(KsmEngine *e, void *host, bool merge)
+{
+    KsmBlock *block;
+
+    QEMU_LOCK_GUARD(&e->lock);
+    block = find_block(e, host);
+    if (!block || block->merge == merge) {
+        return;
+    }
+    block->merge = merge;
+    /* QEMU takes its own mark away when it is told to. */
+    block->blanket &= merge;
+    ksm_ram_stop_block(e, block);
+    ksm_ram_start_block(e, block);
+}
+
+void ksm_ram_watch(KsmEngine *e)
+{
+    e->late = true;
+    e->notifier = (RAMBlockNotifier) {
+        .ram_block_added = ram_added,
+        .ram_block_removed = ram_removed,
+        .ram_block_resized = ram_resized,
+    };
+    ram_block_notifier_add(&e->notifier);
+    e->late = false;
+}
+
+void ksm_ram_unwatch(KsmEngine *e)
+{
+    ram_block_notifier_remove(&e->notifier);
+}

@@ -1,0 +1,296 @@
+/*
+ * The reader: hash a region's pages that are due, and submit the stable ones
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ *
+ * Only resident pages are touched.  An unarmed region is read whole, and less
+ * and less often while nothing in it changes; of an armed one the pages that
+ * the tracker found written, once they are left alone.
+ */
+#include "qemu/osdep.h"
+#include "qemu/units.h"
+#include "reader.h"
+#include "trace.h"
+
+/* An armed one too: writes by DMA into pinned pages can be missed. */
+#define REHASH_INTERVAL     256
+
+/* Nothing is known of the page any more, but that it is marked. */
+static void forget(KsmEngine *e, KsmBlock *block, size_t p)
+{
+    KsmPage page = block->pages[p];
+
+    if (page & ~(KSM_PAGE_MARKED | KSM_PAGE_POISONED)) {
+        ksm_backend_withdraw(&e->twins, block, p);
+        ksm_block_set_page(block, p,
+                           page & (KSM_PAGE_MARKED | KSM_PAGE_POISONED));
+    }
+}
+
+/* What reading a region has brought. */
+typedef struct RegionNews {
+    unsigned hashed;        /* pages */
+    unsigned fresh;         /* of which nothing was known before */
+    unsigned found;         /* found stable: submitted, or zero */
+} RegionNews;
+
+/* The page is zero now. */
+static void note_zero(KsmEngine *e, KsmBlock *block, size_t p, bool stable,
+                      RegionNews *news)
+{
+    const KsmPage old = block->pages[p];
+    KsmPage state = KSM_PAGE_ZERO;
+
+    ksm_backend_withdraw(&e->twins, block, p);
+    if (!(old & KSM_PAGE_ZERO)) {
+        /*
+         * A huge page comes zeroed, and fills up: a page is taken for a zero
+         * page when it reads so twice.  The digest 0 remembers the first time.
+         */
+        if (stable || ((old & KSM_PAGE_HASHED) && !(old & KSM_PAGE_DIGEST))) {
+            news->found++;
+        } else {
+            news->fresh += !(old & KSM_PAGE_HASHED);
+            state = KSM_PAGE_HASHED;
+        }
+    }
+    ksm_block_set_page(block, p, (old & KSM_PAGE_MARKED) | state);
+}
+
+/* The page's @digest is known.  Returns true if it is to be submitted. */
+static bool note_digest(KsmEngine *e, KsmBlock *block, size_t p,
+                        uint64_t digest, bool armed, RegionNews *news)
+{
+    const KsmPage old = block->pages[p];
+    const bool known = old & (KSM_PAGE_HASHED | KSM_PAGE_ZERO);
+    const bool same = (old & KSM_PAGE_HASHED) &&
+                      (old & KSM_PAGE_DIGEST) == digest;
+    KsmPage page = digest | (old & KSM_PAGE_MARKED) | KSM_PAGE_HASHED;
+    unsigned age;
+
+    if (same && (old & KSM_PAGE_SUBMITTED)) {
+        /*
+         * A page beyond the candidates of its digest is not told when its last
+         * twin goes: ask again now and then.
+         */
+        bool ask = armed && (old & KSM_PAGE_TWIN);
+
+        ksm_block_set_page(block, p, page | KSM_PAGE_SUBMITTED |
+                                     (ask ? 0 : old & KSM_PAGE_TWIN));
+        return ask;
+    }
+    if (!same) {
+        ksm_backend_withdraw(&e->twins, block, p);
+        /* In an armed region the tracker has seen it. */
+        e->cow_breaks += known && !armed && (old & KSM_PAGE_MARKED);
+    }
+    news->fresh += !known;
+    age = same ? ksm_page_age(old) + 1 : 0;
+    if (armed || age >= e->parameters.stable_passes) {
+        news->found++;
+        ksm_block_set_page(block, p, page | KSM_PAGE_SUBMITTED);
+        return true;
+    }
+    ksm_block_set_page(block, p, ksm_page_set_age(page, age));
+    return false;
+}
+
+static void note_poisoned(KsmEngine *e, KsmBlock *block, size_t p)
+{
+    block->figures.poisoned++;
+    ksm_backend_withdraw(&e->twins, block, p);
+    ksm_block_set_page(block, p, (block->pages[p] & KSM_PAGE_MARKED) |
+                                 KSM_PAGE_POISONED);
+    trace_ksm_reader_poisoned(ksm_block_page_host(block, p));
+}
+
+/* Digests made with another seed mean nothing any more. */
+static void forget_digests(KsmBlock *block, size_t r)
+{
+    KsmRegion *region = &block->regions[r];
+    size_t first, last;
+
+    ksm_region_pages(block, r, &first, &last);
+    for (size_t p = first; p < last; p++) {
+        KsmPage page = block->pages[p];
+
+        if (page & KSM_PAGE_HASHED) {
+            ksm_block_set_page(block, p, page & (KSM_PAGE_MARKED |
+                                                 KSM_PAGE_POISONED));
+        }
+    }
+    region->due = region->armed ? 1 : 0;
+    region->interval = 1;
+    region->resubmit = false;
+    region->reseed = false;
+}
+
+/* Submit again what was submitted to another index. */
+static void resubmit(KsmEngine *e, KsmBlock *block, size_t r)
+{
+    KsmCandidate candidates[KSM_REGION_MAX_PAGES];
+    size_t first, last, n = 0;
+
+    ksm_region_pages(block, r, &first, &last);
+    for (size_t p = first; p < last; p++) {
+        KsmPage page = block->pages[p];
+
+        if (page & KSM_PAGE_SUBMITTED) {
+            ksm_block_set_page(block, p, page & ~KSM_PAGE_TWIN);
+            candidates[n++] = (KsmCandidate) { page & KSM_PAGE_DIGEST, p };
+        }
+    }
+    if (n) {
+        block->backend->submit(&e->twins, block, candidates, n);
+        block->figures.pages_submitted += n;
+    }
+    block->regions[r].resubmit = false;
+}
+
+/*
+ * Hash those of the region's resident pages that are due: all of an unarmed
+ * region, and of an armed one those that were written and then left alone.
+ */
+static void read_region(KsmEngine *e, KsmBlock *block, size_t r)
+{
+    const size_t page_size = qemu_real_host_page_size();
+    const uint64_t host = (uintptr_t)block->host;
+    KsmRegion *region = &block->regions[r];
+    KsmCandidate candidates[KSM_REGION_MAX_PAGES];
+    KsmPageRange ranges[KSM_REGION_MAX_PAGES];
+    size_t first, last, p, n_candidates = 0;
+    RegionNews news = { 0 };
+    uint64_t next;
+    int n;
+
+    ksm_region_pages(block, r, &first, &last);
+    n = ksm_pagemap_present(&e->pagemap, host + first * page_size,
+                            host + last * page_size, ranges,
+                            ARRAY_SIZE(ranges), &next);
+    if (n < 0) {
+        ksm_engine_note_refusal(e, -n);
+        return;
+    }
+    region->pending = false;
+    region->huge = n > 0 && (ranges[0].categories & KSM_PAGE_IS_HUGE);
+    region->was_huge |= region->huge;
+    p = first;
+    for (int i = 0; i < n; i++) {
+        size_t start = (ranges[i].start - host) / page_size;
+        size_t end = (ranges[i].end - host) / page_size;
+
+        while (p < start) {
+            forget(e, block, p++);
+        }
+        for (; p < end; p++) {
+            KsmPage page = block->pages[p];
+            uint64_t digest = 0;
+
+            if (page & KSM_PAGE_POISONED) {
+                continue;
+            }
+            if (region->armed) {
+                if (!(page & KSM_PAGE_WRITTEN)) {
+                    continue;
+                }
+                if (ksm_page_age(page) < e->parameters.stable_passes) {
+                    ksm_block_set_page(block, p, ksm_page_unwritten(page));
+                    region->pending = true;
+                    continue;
+                }
+            }
+            if (ranges[i].categories & KSM_PAGE_IS_PFNZERO) {
+                ksm_backend_withdraw(&e->twins, block, p);
+                ksm_block_set_page(block, p,
+                                   (page & KSM_PAGE_MARKED) | KSM_PAGE_ZERO |
+                                   KSM_PAGE_ZEROPAGE);
+                continue;
+            }
+            news.hashed++;
+            switch (ksm_hasher_page(&e->hasher, ksm_block_page_host(block, p),
+                                    page_size, &digest)) {
+            case KSM_HASH_ZERO:
+                note_zero(e, block, p, region->armed, &news);
+                break;
+            case KSM_HASH_POISONED:
+                note_poisoned(e, block, p);
+                break;
+            case KSM_HASH_OK:
+                if (note_digest(e, block, p, digest, region->armed, &news)) {
+                    candidates[n_candidates++] = (KsmCandidate) { digest, p };
+                }
+                break;
+            }
+        }
+    }
+    while (p < last) {
+        forget(e, block, p++);
+    }
+
+    if (n_candidates) {
+        block->backend->submit(&e->twins, block, candidates, n_candidates);
+        block->figures.pages_submitted += n_candidates;
+    }
+    block->figures.pages_scanned += last - first;
+    block->figures.pages_hashed += news.hashed;
+    e->pass_hashed += news.hashed;
+    e->batch_hashed += news.hashed;
+    e->pass_found += news.found;
+    e->unread |= news.fresh > KSM_BUSY_PAGES;
+    /*
+     * What was seen for the first time, or is stable at last, deserves to be
+     * looked at soon; what only changes all the time doesn't.
+     */
+    if (news.fresh > KSM_BUSY_PAGES || news.found) {
+        region->interval = MAX(region->interval / 2, 1);
+    } else if (!news.fresh) {
+        region->interval = MIN(region->interval * 2, KSM_READ_INTERVAL_MAX);
+    }
+    if (!region->armed) {
+        region->due = region->interval;
+    }
+    trace_ksm_reader_read(ksm_block_page_host(block, first), news.hashed,
+                        news.fresh, n_candidates);
+}
+
+/* Have all of the region's pages hashed again, as if they were written. */
+static void rehash(KsmEngine *e, KsmBlock *block, size_t r)
+{
+    size_t first, last;
+
+    ksm_region_pages(block, r, &first, &last);
+    for (size_t p = first; p < last; p++) {
+        KsmPage page = block->pages[p];
+
+        if (!(page & (KSM_PAGE_WRITTEN | KSM_PAGE_POISONED))) {
+            ksm_block_set_page(block, p, KSM_PAGE_WRITTEN |
+                ksm_page_set_age(page, e->parameters.stable_passes));
+        }
+    }
+    block->regions[r].pending = true;
+}
+
+bool ksm_reader_step(KsmEngine *e, KsmBlock *block, size_t r)
+{
+    KsmRegion *region = &block->regions[r];
+
+    if (region->reseed) {
+        forget_digests(block, r);
+        return false;
+    }
+    if (region->resubmit) {
+        resubmit(e, block, r);
+        return false;
+    }
+    if (region->due) {
+        region->due--;
+    }
+    if (region->armed && !region->due) {
+        rehash(e, block, r);
+        region->due = REHASH_INTERVAL;
+    }
+    if (region->armed ? region->pending : !region->due) {
+        read_region(e, block, r);
+    }
+    return true;
+}

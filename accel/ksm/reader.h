@@ -1,0 +1,22 @@
+/*
+ * The reader: hash a region's pages that are due, and submit the stable ones
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+#ifndef ACCEL_KSM_READER_H
+#define ACCEL_KSM_READER_H
+
+#include "engine.h"
+
+/* An unarmed region is read at least once in so many passes. */
+#define KSM_READ_INTERVAL_MAX   64
+/* More pages than this: read a region, or start a pass, more often again. */
+#define KSM_BUSY_PAGES          64
+
+/*
+ * Do what is due in @block's region @r.  False: go on with the same region.
+ * Engine's lock.
+ */
+bool ksm_reader_step(KsmEngine *engine, KsmBlock *block, size_t r);
+
+#endif

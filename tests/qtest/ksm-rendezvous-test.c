@@ -1,0 +1,213 @@
+/*
+ * Test the ksm object against a ksmtuned that the test plays
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ *
+ * Each is on the other end of a socket pair.
+ */
+#include "qemu/osdep.h"
+#include "ksm-helpers.h"
+#include "../../subprojects/libksm/ksm-wire.h"
+
+typedef struct Daemon {
+    QTestState *qts;
+    int fd;
+} Daemon;
+
+static Daemon daemon_start(const char *options)
+{
+    Daemon d;
+    int fds[2];
+    struct timeval timeout = { .tv_sec = 10 };
+    int buffer = 4096;
+    struct { KsmFrameHeader header; KsmFrameHello hello; } first;
+
+    g_assert_cmpint(socketpair(AF_UNIX, SOCK_STREAM, 0, fds), ==, 0);
+    fcntl(fds[0], F_SETFD, FD_CLOEXEC);
+    setsockopt(fds[0], SOL_SOCKET, SO_RCVTIMEO, &timeout, sizeof(timeout));
+    /* Frames don't fit in as a whole. */
+    setsockopt(fds[1], SOL_SOCKET, SO_SNDBUF, &buffer, sizeof(buffer));
+    d.fd = fds[0];
+    d.qts = qtest_initf(MACHINE KSM
+                        "rendezvous.type=fd,rendezvous.str=%d%s", fds[1],
+                        options);
+    close(fds[1]);
+    g_assert_cmpint(recv(d.fd, &first, sizeof(first), MSG_WAITALL), ==,
+                    sizeof(first));
+    g_assert_cmpint(first.header.type, ==, KSM_FRAME_HELLO);
+    g_assert_cmpint(first.header.length, ==, sizeof(first.hello));
+    g_assert_cmpint(first.hello.version, ==, KSM_WIRE_VERSION);
+    g_assert_cmpint(first.hello.page_size, ==, PAGE);
+    return d;
+}
+
+static void daemon_send(Daemon *d, uint16_t type, const void *payload,
+                        uint32_t length)
+{
+    KsmFrameHeader header = { .type = type, .length = length };
+
+    g_assert_cmpint(send(d->fd, &header, sizeof(header), MSG_NOSIGNAL), ==,
+                    sizeof(header));
+    if (length) {
+        g_assert_cmpint(send(d->fd, payload, length, MSG_NOSIGNAL), ==,
+                        length);
+    }
+}
+
+static void daemon_welcome(Daemon *d, uint32_t version)
+{
+    KsmFrameWelcome welcome = { .version = version, .seed = { 42 } };
+
+    daemon_send(d, KSM_FRAME_WELCOME, &welcome, sizeof(welcome));
+}
+
+/* The connection is given up for a reason that says @why; the guest lives. */
+static void daemon_given_up(Daemon *d, const char *why)
+{
+    g_autofree char *message = NULL;
+
+    for (int i = 0; i < 2000; i++) {
+        g_free(message);
+        message = ksm_limit_message(d->qts, "no-rendezvous");
+        if (message && strstr(message, why)) {
+            break;
+        }
+        g_usleep(10000);
+    }
+    g_test_message("%s", message);
+    g_assert_nonnull(message);
+    g_assert_nonnull(strstr(message, why));
+    ksm_wait_passes(d->qts, 2);
+    qtest_quit(d->qts);
+    close(d->fd);
+}
+
+static void test_twins(void)
+{
+    Daemon d = daemon_start("");
+    uint32_t pages[2];
+    uint64_t digests[2];
+    int found = 0;
+    KsmFrameEntry twins[3] = { };
+
+    for (int i = 0; i < 300; i++) {
+        ksm_write_page(d.qts, BASE + i * PAGE, i);
+    }
+    daemon_welcome(&d, KSM_WIRE_VERSION);
+    while (found < 2) {
+        g_autofree KsmFrameEntry *entries = g_malloc(KSM_WIRE_MAX_PAYLOAD);
+        KsmFrameHeader header;
+
+        g_assert_cmpint(recv(d.fd, &header, sizeof(header), MSG_WAITALL), ==,
+                        sizeof(header));
+        g_assert_cmpint(ksm_wire_check_header(&header, KSM_WIRE_FROM_ENGINE),
+                        ==, KSM_WIRE_OK);
+        if (header.length) {
+            g_assert_cmpint(recv(d.fd, entries, header.length, MSG_WAITALL),
+                            ==, header.length);
+        }
+        g_assert_cmpint(ksm_wire_check_payload(&header, entries), ==,
+                        KSM_WIRE_OK);
+        for (int i = 0; header.type == KSM_FRAME_PUBLISH && found < 2 &&
+                        i < header.length / sizeof(*entries); i++) {
+            if (entries[i].page == (BASE + found * 7 * PAGE) / PAGE) {
+                pages[found] = entries[i].page;
+                digests[found++] = entries[i].digest;
+            }
+        }
+    }
+    /* Two of its pages have twins elsewhere; a third answer is outdated. */
+    for (int i = 0; i < 3; i++) {
+        twins[i].page = pages[i % 2];
+        twins[i].digest = digests[i % 2] ^ (i == 2);
+        twins[i].flags = i == 2 ? 0 : KSM_ENTRY_TWIN;
+    }
+    daemon_send(&d, KSM_FRAME_TWINS, twins, sizeof(twins));
+    ksm_wait_figure(d.qts, "pages-twins", 2);
+    /* Gone again; and pages that don't exist are nothing to it. */
+    twins[0].flags = 0;
+    twins[1].page = UINT32_MAX;
+    daemon_send(&d, KSM_FRAME_TWINS, twins, sizeof(twins[0]) * 2);
+    ksm_wait_figure(d.qts, "pages-twins", 1);
+    close(d.fd);
+    d.fd = -1;
+    /* Alone again: no page of its own has a twin. */
+    ksm_wait_figure(d.qts, "pages-twins", 0);
+    g_assert_cmpuint(ksm_figure(d.qts, "pc.ram", "pages-submitted"), >, 300);
+    qtest_quit(d.qts);
+}
+
+static void test_version(void)
+{
+    Daemon d = daemon_start("");
+
+    daemon_welcome(&d, KSM_WIRE_VERSION + 1);
+    daemon_given_up(&d, "version");
+}
+
+static void test_garbage(void)
+{
+    Daemon d = daemon_start("");
+    uint8_t garbage[256];
+
+    memset(garbage, 0xa5, sizeof(garbage));
+    g_assert_cmpint(send(d.fd, garbage, sizeof(garbage), MSG_NOSIGNAL), ==,
+                    sizeof(garbage));
+    daemon_given_up(&d, "broke the protocol");
+}
+
+static void test_mid_frame(void)
+{
+    Daemon d = daemon_start("");
+    KsmFrameHeader header = { .type = KSM_FRAME_TWINS, .length = 1600 };
+
+    daemon_welcome(&d, KSM_WIRE_VERSION);
+    g_assert_cmpint(send(d.fd, &header, sizeof(header), MSG_NOSIGNAL), ==,
+                    sizeof(header));
+    shutdown(d.fd, SHUT_RDWR);
+    daemon_given_up(&d, "closed the connection");
+}
+
+static void test_refused(void)
+{
+    Daemon d = daemon_start("");
+    const char why[] = "no room";
+
+    daemon_send(&d, KSM_FRAME_REFUSE, why, strlen(why));
+    daemon_given_up(&d, "no room");
+}
+
+/* It doesn't read any more, nor does it close: engines go on alone. */
+static void test_stuck(void)
+{
+    Daemon d = daemon_start(",backend=null");
+
+    daemon_welcome(&d, KSM_WIRE_VERSION);
+    for (int i = 0; i < 2048; i++) {
+        ksm_write_page(d.qts, BASE + i * PAGE, i % 2 ? i : 1);
+    }
+    daemon_given_up(&d, "has not read");
+}
+
+static void test_early_twins(void)
+{
+    Daemon d = daemon_start("");
+    KsmFrameEntry entry = { .flags = KSM_ENTRY_TWIN };
+
+    daemon_send(&d, KSM_FRAME_TWINS, &entry, sizeof(entry));
+    daemon_given_up(&d, "before WELCOME");
+}
+
+int main(int argc, char **argv)
+{
+    g_test_init(&argc, &argv, NULL);
+#define ADD(name) qtest_add_func("/ksm/rendezvous/" #name, test_ ## name)
+    ADD(twins);
+    ADD(version);
+    ADD(garbage);
+    ADD(mid_frame);
+    ADD(refused);
+    ADD(early_twins);
+    ADD(stuck);
+    return g_test_run();
+}
