@@ -173,6 +173,11 @@ uint64_t ksmtuned_domain_entries(const KsmtunedDomain *domain)
     return ksm_index_entries(domain->index);
 }
 
+uint64_t ksmtuned_domain_shared(const KsmtunedDomain *domain)
+{
+    return ksm_index_shared(domain->index);
+}
+
 size_t ksmtuned_domain_bytes(const KsmtunedDomain *domain)
 {
     return ksm_index_bytes(domain->index);

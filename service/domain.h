@@ -44,6 +44,8 @@ int ksmtuned_domain_withdraw(KsmtunedDomain *domain, uint16_t id,
                              const KsmFrameEntry *entry);
 
 uint64_t ksmtuned_domain_entries(const KsmtunedDomain *domain);
+/* Digests that two pages or more have. */
+uint64_t ksmtuned_domain_shared(const KsmtunedDomain *domain);
 size_t ksmtuned_domain_bytes(const KsmtunedDomain *domain);
 /* Entries told to have a twin, ever. */
 uint64_t ksmtuned_domain_twins_told(const KsmtunedDomain *domain);

@@ -175,6 +175,7 @@ static void ksmtuned_collect(KsmtunedFigures *figures, void *opaque)
 
     figures->clients = k->server ? ksmtuned_server_clients(k->server) : 0;
     figures->index_entries = ksmtuned_domain_entries(k->domain);
+    figures->index_shared = ksmtuned_domain_shared(k->domain);
     figures->index_bytes = ksmtuned_domain_bytes(k->domain);
     figures->twins_told = ksmtuned_domain_twins_told(k->domain);
     figures->demand_waiting_pages = ksmtuned_tuner_waiting_pages(k->tuner);

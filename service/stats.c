@@ -52,14 +52,15 @@ char *ksmtuned_stats_json(KsmtunedStats *stats)
     stats->collect(&f, stats->opaque);
     return g_strdup_printf("{\"clients\": %u, "
                            "\"index_entries\": %" PRIu64 ", "
+                           "\"index_shared\": %" PRIu64 ", "
                            "\"index_bytes\": %" PRIu64 ", "
                            "\"twins_told\": %" PRIu64 ", "
                            "\"cpu_ns\": %" PRIu64 ", "
                            "\"ksmd_running\": %s, "
                            "\"demand_waiting_pages\": %" PRIu64 ", "
                            "\"ksmd_wakeups\": %" PRIu64 "}\n",
-                           f.clients, f.index_entries, f.index_bytes,
-                           f.twins_told, stats_cpu_ns(),
+                           f.clients, f.index_entries, f.index_shared,
+                           f.index_bytes, f.twins_told, stats_cpu_ns(),
                            f.ksmd_running ? "true" : "false",
                            f.demand_waiting_pages, f.ksmd_wakeups);
 }

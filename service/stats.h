@@ -17,6 +17,7 @@ typedef struct KsmtunedStats KsmtunedStats;
 typedef struct KsmtunedFigures {
     unsigned clients;
     uint64_t index_entries;
+    uint64_t index_shared;
     uint64_t index_bytes;
     uint64_t twins_told;        /* entries told to have a twin, ever */
     uint64_t demand_waiting_pages;

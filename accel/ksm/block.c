@@ -302,6 +302,7 @@ void ksm_block_add_figures(const KsmBlock *block, KsmFigures *sum)
         sum->pages_unshared += region->submitted - region->twins;
         sum->pages_volatile += region->unstable;
         sum->pages_zero += region->zeros;
+        sum->pages_zero_shared += region->zeropages;
         sum->pages_marked += region->marked;
     }
 }

@@ -276,6 +276,7 @@ static const KsmStat stats[] = {
     STAT("pages-submitted", pages_submitted, CUMULATIVE),
     STAT("pages-twins", pages_twins, INSTANT),
     STAT("pages-zero", pages_zero, INSTANT),
+    STAT("pages-zero-shared", pages_zero_shared, INSTANT),
     STAT("pages-unshared", pages_unshared, INSTANT),
     STAT("pages-volatile", pages_volatile, INSTANT),
     STAT("pages-marked", pages_marked, INSTANT),

@@ -88,6 +88,7 @@ typedef struct KsmMixKey {
 struct KsmIndex {
     KsmMixKey mix[KSM_MIX_ROUNDS];
     uint64_t entries;
+    uint64_t shared;            /* digests that have two entries or more */
     size_t slots_bytes;
     KsmShard shards[KSM_SHARDS];
 };
@@ -416,6 +417,7 @@ unsigned ksm_index_publish(KsmIndex *index, uint64_t digest, uint16_t client,
     if (group.mine == NO_SLOT && group.others < KSM_INDEX_CANDIDATES) {
         ksm_shard_insert(index, group.shard, group.key, group.first,
                          ksm_slot_make(group.key, client, page));
+        index->shared += group.others == 1;
     }
     return group.others;
 }
@@ -429,6 +431,7 @@ unsigned ksm_index_withdraw(KsmIndex *index, uint64_t digest, uint16_t client,
         return UINT_MAX;
     }
     ksm_shard_remove(index, group.shard, group.mine);
+    index->shared -= group.others == 1;
     return group.others;
 }
 
@@ -462,6 +465,7 @@ static void ksm_shard_withdraw_client(KsmIndex *index, KsmShard *shard,
                 shard->slots[kept++] = shard->slots[i];
             }
         }
+        index->shared -= removed + kept - group > 1 && kept - group <= 1;
         if (orphan && removed && kept - group == 1) {
             KsmIndexRef ref = {
                 .client = shard->slots[group].client,
@@ -506,6 +510,11 @@ bool ksm_index_withdraw_client(KsmIndex *index, uint16_t client, unsigned part,
 uint64_t ksm_index_entries(const KsmIndex *index)
 {
     return index->entries;
+}
+
+uint64_t ksm_index_shared(const KsmIndex *index)
+{
+    return index->shared;
 }
 
 size_t ksm_index_bytes(const KsmIndex *index)

@@ -65,6 +65,8 @@ bool ksm_index_withdraw_client(KsmIndex *index, uint16_t client, unsigned part,
                                KsmIndexOrphan *orphan, void *opaque);
 
 uint64_t ksm_index_entries(const KsmIndex *index);
+/* Digests of two pages or more: each would be one page, all merged. */
+uint64_t ksm_index_shared(const KsmIndex *index);
 /* Memory held, in bytes. */
 size_t ksm_index_bytes(const KsmIndex *index);
 

@@ -87,8 +87,8 @@ def test_stats_log(daemon):
     daemon.engine().check_silent()
     daemon.process.send_signal(signal.SIGUSR2)
     daemon.wait_log('"clients": 1')
-    wanted = {'clients', 'index_entries', 'index_bytes', 'twins_told',
-              'cpu_ns', 'ksmd_running', 'demand_waiting_pages',
+    wanted = {'clients', 'index_entries', 'index_shared', 'index_bytes',
+              'twins_told', 'cpu_ns', 'ksmd_running', 'demand_waiting_pages',
               'ksmd_wakeups'}
     check_equal(set(daemon.stats()), wanted, 'keys')
 

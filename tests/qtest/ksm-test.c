@@ -105,6 +105,29 @@ static void test_twins(void)
     qtest_quit(qts);
 }
 
+/* A zero page that was only ever read is the kernel's, and costs nothing. */
+static void test_zero_pages(void)
+{
+    QTestState *qts = qtest_init(MACHINE KSM ALONE ",backend=null");
+    uint64_t shared, zero;
+
+    ksm_wait_passes(qts, 3);
+    shared = ksm_figure(qts, "pc.ram", "pages-zero-shared");
+    zero = ksm_figure(qts, "pc.ram", "pages-zero");
+    qtest_memset(qts, BASE, 0, PAGE);
+    g_assert_cmpuint(qtest_readq(qts, BASE + 2 * HUGE), ==, 0);
+    for (int i = 0; i < 500; i++) {
+        ksm_wait_passes(qts, 1);
+        if (ksm_figure(qts, "pc.ram", "pages-zero") - zero >
+            ksm_figure(qts, "pc.ram", "pages-zero-shared") - shared &&
+            ksm_figure(qts, "pc.ram", "pages-zero-shared") > shared) {
+            qtest_quit(qts);
+            return;
+        }
+    }
+    g_assert_not_reached();
+}
+
 /* Pages that are not resident are not read, and stay so. */
 static void test_residency(void)
 {
@@ -541,6 +564,7 @@ int main(int argc, char **argv)
     g_test_init(&argc, &argv, NULL);
 #define ADD(name) qtest_add_func("/ksm/" #name, test_ ## name)
     ADD(twins);
+    ADD(zero_pages);
     ADD(residency);
     ADD(changing);
     ADD(marks);

@@ -100,6 +100,17 @@ static unsigned model_withdraw(Model *model, unsigned digest, uint16_t client,
     return model->refs[digest]->len;
 }
 
+static uint64_t model_shared(const Model *model)
+{
+    uint64_t shared = 0;
+    unsigned i;
+
+    for (i = 0; i < MODEL_DIGESTS; i++) {
+        shared += model->refs[i]->len > 1;
+    }
+    return shared;
+}
+
 typedef struct Orphans {
     Model *model;               /* without the client already */
     bool expected[MODEL_DIGESTS];
@@ -204,6 +215,7 @@ static void test_random(void)
             }
         }
         g_assert_cmpuint(ksm_index_entries(index), ==, model.entries);
+        g_assert_cmpuint(ksm_index_shared(index), ==, model_shared(&model));
     }
     model_clear(&model);
     ksm_index_free(index);
