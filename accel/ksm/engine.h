@@ -64,6 +64,7 @@ typedef struct KsmEngine {
     KsmPhase phase;
     KsmBlock *at_block;             /* where the phase goes on; NULL: done */
     size_t at_region;
+    size_t at_page;                 /* only while collecting */
     int64_t pass_started_ns;        /* QEMU_CLOCK_REALTIME, as all times */
     int64_t next_pass_ns;
     uint64_t pass_hashed;

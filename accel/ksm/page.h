@@ -36,7 +36,7 @@ typedef uint64_t KsmPage;
 #define KSM_PAGE_AGE_SHIFT  56
 #define KSM_PAGE_AGE_BITS   3
 #define KSM_PAGE_AGE_MAX    7u
-/* How many passes in a row found it written, up to 7. */
+/* How many passes in a row found it written, up to 7: it is hot then. */
 #define KSM_PAGE_HEAT_SHIFT 59
 #define KSM_PAGE_HEAT_BITS  3
 #define KSM_PAGE_HEAT_MAX   7u
@@ -68,11 +68,16 @@ static inline KsmPage ksm_page_written(KsmPage page)
     return ksm_page_set_age(page, 0) | KSM_PAGE_WRITTEN;
 }
 
-/* A pass did not find @page, which waits to be hashed, written. */
-static inline KsmPage ksm_page_unwritten(KsmPage page)
+/* @page, which waits to be hashed, has waited for one more pass. */
+static inline KsmPage ksm_page_waited(KsmPage page)
 {
-    page = deposit64(page, KSM_PAGE_HEAT_SHIFT, KSM_PAGE_HEAT_BITS, 0);
-    return ksm_page_set_age(page, ksm_page_age(page) + 1);
+    unsigned age = ksm_page_age(page);
+
+    if (age) {
+        /* This pass did not find it written. */
+        page = deposit64(page, KSM_PAGE_HEAT_SHIFT, KSM_PAGE_HEAT_BITS, 0);
+    }
+    return ksm_page_set_age(page, age + 1);
 }
 
 /* Its contents are not known for long enough to be submitted. */

@@ -22,6 +22,8 @@
 
 /* Look at so much at a time for what was written. */
 #define COLLECT_REGIONS     16
+/* A page that is written in each pass is armed once in so many. */
+#define HOT_INTERVAL        16
 /* Withdraw so many pages at a time. */
 #define WITHDRAW_PAGES      1024
 /* sleep_millisecs << this, at most, while passes find few stable pages. */
@@ -36,6 +38,7 @@ static void restart_phase(KsmEngine *e, KsmPhase phase)
     e->phase = phase;
     e->at_block = QTAILQ_FIRST(&e->blocks);
     e->at_region = 0;
+    e->at_page = 0;
 }
 
 void ksm_pass_abandon(KsmEngine *e)
@@ -51,27 +54,74 @@ static bool next_region(KsmEngine *e, KsmBlock **block, size_t *r)
                            e->at_region >= e->at_block->n_regions)) {
         e->at_block = QTAILQ_NEXT(e->at_block, next);
         e->at_region = 0;
+        e->at_page = 0;
     }
     *block = e->at_block;
     *r = e->at_region;
     return e->at_block != NULL;
 }
 
-static void note_written(KsmEngine *e, KsmBlock *block, size_t p)
+/* Returns true if the page is to be armed again. */
+static bool note_written(KsmEngine *e, KsmBlock *block, size_t p)
 {
     KsmPage page = block->pages[p];
+    unsigned heat;
 
     if (page & KSM_PAGE_POISONED) {
-        return;
+        return true;
     }
     e->cow_breaks += (page & (KSM_PAGE_MARKED | KSM_PAGE_WRITTEN)) ==
                      KSM_PAGE_MARKED;
     page = ksm_page_written(page);
-    if (ksm_page_heat(page) == KSM_PAGE_VOLATILE) {
+    heat = ksm_page_heat(page);
+    if (heat == KSM_PAGE_VOLATILE) {
         ksm_backend_withdraw(&e->twins, block, p);
         page &= ~(KSM_PAGE_SUBMITTED | KSM_PAGE_TWIN);
     }
     ksm_block_set_page(block, p, page);
+    if (heat == KSM_PAGE_HEAT_MAX && (e->full_scans + p) % HOT_INTERVAL) {
+        return false;
+    }
+    block->regions[ksm_block_region_of(block, p)].pending = true;
+    return true;
+}
+
+static void rearm(KsmEngine *e, KsmBlock *block, size_t p, size_t end)
+{
+    int ret = ksm_tracker_rearm(&e->tracker,
+                                (uintptr_t)ksm_block_page_host(block, p),
+                                (uintptr_t)ksm_block_page_host(block, end));
+
+    if (ret < 0) {
+        ksm_engine_note_refusal(e, -ret);
+    }
+}
+
+/*
+ * Note that pages [@p, @end) were written, and arm them again: exactly these,
+ * but for hot ones, whose next write is known to come.  Takes no more than
+ * @calls of the kernel and counts them down; returns the page to go on at.
+ */
+static size_t collect_written(KsmEngine *e, KsmBlock *block, size_t p,
+                              size_t end, int *calls)
+{
+    size_t from = p;
+
+    for (; p < end && *calls; p++) {
+        if (note_written(e, block, p)) {
+            continue;
+        }
+        if (p > from) {
+            rearm(e, block, from, p);
+            --*calls;
+        }
+        from = p + 1;
+    }
+    if (p > from) {
+        rearm(e, block, from, p);
+        --*calls;
+    }
+    return p;
 }
 
 static void collect(KsmEngine *e, KsmBlock *block, size_t r)
@@ -79,40 +129,36 @@ static void collect(KsmEngine *e, KsmBlock *block, size_t r)
     const size_t page_size = qemu_real_host_page_size();
     const uint64_t host = (uintptr_t)block->host;
     KsmPageRange ranges[KSM_TRACKER_RANGES];
-    size_t size, end = r;
+    int n, calls = KSM_TRACKER_RANGES;
+    size_t size, p, last, end = r;
     uint64_t next;
     uint8_t *start;
-    int n;
 
-    if (!block->regions[r].armed) {
-        e->at_region++;
-        return;
-    }
     while (end < block->n_regions && end < r + COLLECT_REGIONS &&
            block->regions[end].armed) {
         end++;
     }
+    if (end == r) {
+        e->at_region++;
+        return;
+    }
     size = ksm_regions_memory(block, r, end, &start);
-    n = ksm_tracker_collect(&e->tracker, (uintptr_t)start,
-                            (uintptr_t)start + size, ranges, &next);
+    p = MAX((start - block->host) / page_size, e->at_page);
+    last = (start + size - block->host) / page_size;
+    n = ksm_tracker_written(&e->tracker, host + p * page_size,
+                            host + last * page_size, ranges, &next);
     if (n < 0) {
         ksm_engine_note_refusal(e, -n);
         e->at_region = end;
         return;
     }
-    for (int i = 0; i < n; i++) {
-        size_t p = (ranges[i].start - host) / page_size;
-        size_t p_end = (ranges[i].end - host) / page_size;
-
-        for (; p < p_end; p++) {
-            note_written(e, block, p);
-            block->regions[ksm_block_region_of(block, p)].pending = true;
-        }
+    for (int i = 0; i < n && calls; i++) {
+        p = collect_written(e, block, (ranges[i].start - host) / page_size,
+                            (ranges[i].end - host) / page_size, &calls);
     }
-    /* What was reported is armed: look on where it ends. */
-    e->at_region = next < (uintptr_t)start + size
-                   ? ksm_block_region_of(block, (next - host) / page_size)
-                   : end;
+    e->at_page = calls ? (next - host) / page_size : p;
+    e->at_region = e->at_page < last ? ksm_block_region_of(block, e->at_page)
+                                     : end;
 }
 
 static bool memory_is_low(void)

@@ -111,6 +111,7 @@ static void skip(KsmEngine *e, KsmBlock *block)
     if (e->at_block == block) {
         e->at_block = QTAILQ_NEXT(block, next);
         e->at_region = 0;
+        e->at_page = 0;
     }
 }
 

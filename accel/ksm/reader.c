@@ -194,7 +194,7 @@ static void read_region(KsmEngine *e, KsmBlock *block, size_t r)
                     continue;
                 }
                 if (ksm_page_age(page) < e->parameters.stable_passes) {
-                    ksm_block_set_page(block, p, ksm_page_unwritten(page));
+                    ksm_block_set_page(block, p, ksm_page_waited(page));
                     region->pending = true;
                     continue;
                 }

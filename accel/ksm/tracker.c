@@ -94,30 +94,26 @@ int ksm_tracker_disarm(KsmTracker *tracker, void *host, size_t size)
     return ret;
 }
 
-int ksm_tracker_collect(KsmTracker *tracker, uint64_t start, uint64_t end,
+int ksm_tracker_written(KsmTracker *tracker, uint64_t start, uint64_t end,
                         KsmPageRange ranges[KSM_TRACKER_RANGES],
                         uint64_t *next)
 {
     /*
      * The scan must not arm what it walks over: that notifies KVM of all of
      * it, and an idle guest would fault its whole memory in again after each
-     * pass.  So look first, and arm exactly what was written.  A page that is
-     * written in between is reported and stays unarmed or is armed with the
-     * range it lies in; either way it was found.
+     * pass.
      */
     int n = ksm_pagemap_written(tracker->pagemap, start, end, ranges,
                                 KSM_TRACKER_RANGES, next);
 
-    for (int i = 0; i < n; i++) {
-        int ret = ksm_pagemap_arm(tracker->pagemap, ranges[i].start,
-                                  ranges[i].end);
-        if (ret < 0) {
-            /* What was armed before is not reported again. */
-            *next = ranges[i].start;
-            n = i ?: ret;
-            break;
-        }
-    }
-    trace_ksm_tracker_collect(start, end, n);
+    trace_ksm_tracker_written(start, end, n);
     return n;
+}
+
+int ksm_tracker_rearm(KsmTracker *tracker, uint64_t start, uint64_t end)
+{
+    int ret = ksm_pagemap_arm(tracker->pagemap, start, end);
+
+    trace_ksm_tracker_rearm(start, end, ret);
+    return ret;
 }

@@ -21,10 +21,7 @@ typedef struct KsmTracker {
     int uffd;               /* -1: writes can't be tracked */
 } KsmTracker;
 
-/*
- * Ranges that one collection reports at most before it must be called again.
- * Each is armed by a call of its own, of up to 20 us.
- */
+/* Ranges that are reported at once; to arm one takes up to 20 us. */
 #define KSM_TRACKER_RANGES 32
 
 /*
@@ -50,14 +47,20 @@ int ksm_tracker_disarm(KsmTracker *tracker, void *host, size_t size);
 
 /*
  * Find the pages of the armed range [@start, @end) that were written since
- * they were armed or last found, and arm them again.
+ * they were armed.  They go on being found until they are armed again.
  *
  * Stores up to KSM_TRACKER_RANGES ranges, ascending, and in @next where to go
- * on: @end if that was all.  Returns their number, or -errno if there is none
- * because the kernel refused.
+ * on: @end if that was all.  Returns their number, or -errno if the kernel
+ * refuses.
  */
-int ksm_tracker_collect(KsmTracker *tracker, uint64_t start, uint64_t end,
+int ksm_tracker_written(KsmTracker *tracker, uint64_t start, uint64_t end,
                         KsmPageRange ranges[KSM_TRACKER_RANGES],
                         uint64_t *next);
+/*
+ * Arm the written pages of [@start, @end) again: before they are read.  The
+ * next write to each costs a fault, and one more under KVM.  Returns 0 or
+ * -errno.
+ */
+int ksm_tracker_rearm(KsmTracker *tracker, uint64_t start, uint64_t end);
 
 #endif

@@ -8,6 +8,7 @@
  */
 #include "qemu/osdep.h"
 #include "qapi/error.h"
+#include "qemu/bitops.h"
 #include "qobject/qjson.h"
 #include "qobject/qlist.h"
 #include "qobject/qnum.h"
@@ -183,6 +184,69 @@ static void test_changing(void)
     g_test_message("%" PRIu64 " pages hashed", hashed);
     g_assert_cmpuint(hashed, >=, HUGE / PAGE);
     g_assert_cmpuint(hashed, <, 20 * HUGE / PAGE);
+    qtest_quit(qts);
+}
+
+/* Is the page at @address of the guest write-protected by the tracker? */
+static bool is_armed(QTestState *qts, uint64_t address)
+{
+    g_autofree char *path = g_strdup_printf("/proc/%d/pagemap",
+                                            qtest_pid(qts));
+    g_autofree char *where = qtest_hmp(qts, "gpa2hva 0x%" PRIx64, address);
+    int fd = open(path, O_RDONLY);
+    uint64_t host, entry;
+
+    g_assert_nonnull(strstr(where, "is 0x"));
+    host = g_ascii_strtoull(strstr(where, "is 0x") + 3, NULL, 16);
+    g_assert_cmpint(pread(fd, &entry, sizeof(entry),
+                          host / PAGE * sizeof(entry)), ==, sizeof(entry));
+    close(fd);
+    return extract64(entry, 57, 1);
+}
+
+/* The next write to a page that is always written costs no fault. */
+static void test_hot_pages(void)
+{
+    QTestState *qts = qtest_init(MACHINE KSM ALONE ",huge-split-threshold=1,"
+                                 "sleep-millisecs=3600000");
+    const uint64_t hot = BASE + 50 * PAGE, warm = BASE + 60 * PAGE;
+    unsigned unarmed = 0;
+
+    for (int i = 0; i < 100; i++) {
+        ksm_write_page(qts, BASE + i * PAGE, 1);
+    }
+    while (ksm_figure(qts, "pc.ram", "pages-marked") < 100) {
+        single_pass(qts);
+    }
+    g_assert_true(is_armed(qts, hot));
+
+    for (int round = 0; round < 12; round++) {
+        ksm_write_page(qts, hot, 1000 + round);
+        /* More runs of them than are reported at once. */
+        for (int i = 101; i < 300; i += 2) {
+            ksm_write_page(qts, BASE + i * PAGE, 10000 * i + round);
+        }
+        if (round % 4 == 3) {
+            ksm_write_page(qts, warm, 2000 + round);
+        }
+        g_assert_false(is_armed(qts, hot));
+        single_pass(qts);
+        unarmed += !is_armed(qts, hot);
+        g_assert_true(is_armed(qts, warm));
+    }
+    /* At the 7th time it is hot; once in 16 it is armed all the same. */
+    g_assert_cmpuint(unarmed, >=, 5);
+    g_assert_cmpuint(unarmed, <=, 6);
+    g_assert_cmpuint(ksm_figure(qts, "pc.ram", "pages-twins"), ==, 98);
+
+    /* At rest it is found, if late. */
+    ksm_write_page(qts, hot, 1);
+    ksm_write_page(qts, warm, 1);
+    for (int i = 0; i < 20; i++) {
+        single_pass(qts);
+    }
+    g_assert_cmpuint(ksm_figure(qts, "pc.ram", "pages-twins"), ==, 100);
+    g_assert_true(is_armed(qts, hot));
     qtest_quit(qts);
 }
 
@@ -567,6 +631,7 @@ int main(int argc, char **argv)
     ADD(zero_pages);
     ADD(residency);
     ADD(changing);
+    ADD(hot_pages);
     ADD(marks);
     ADD(roms);
     ADD(huge_pages_stay_whole);

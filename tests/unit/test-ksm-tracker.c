@@ -49,7 +49,10 @@ static void write_page(Fixture *f, size_t page, uint8_t value)
     f->memory[page * f->page_size] = value;
 }
 
-/* Collects everything into a bitmap of bytes; returns how many are set. */
+/*
+ * Collects what was written into an array of a byte a page, and arms it again;
+ * returns how many pages that are.
+ */
 static unsigned collect(Fixture *f, uint8_t written[PAGES])
 {
     uint64_t at = (uintptr_t)f->memory, end = at + PAGES * f->page_size;
@@ -58,7 +61,7 @@ static unsigned collect(Fixture *f, uint8_t written[PAGES])
 
     memset(written, 0, PAGES);
     while (at < end) {
-        int n = ksm_tracker_collect(&f->tracker, at, end, ranges, &at);
+        int n = ksm_tracker_written(&f->tracker, at, end, ranges, &at);
 
         g_assert_cmpint(n, >=, 0);
         for (int i = 0; i < n; i++) {
@@ -67,6 +70,8 @@ static unsigned collect(Fixture *f, uint8_t written[PAGES])
                 written[(a - (uintptr_t)f->memory) / f->page_size] = 1;
                 count++;
             }
+            g_assert_cmpint(ksm_tracker_rearm(&f->tracker, ranges[i].start,
+                                              ranges[i].end), ==, 0);
         }
         if (n < KSM_TRACKER_RANGES) {
             break;
@@ -116,6 +121,36 @@ static void test_exact(Fixture *f, gconstpointer data)
         g_assert_cmpmem(expected, sizeof(expected), found, sizeof(found));
         g_assert_cmpuint(collect(f, found), ==, 0);
     }
+}
+
+/* What is not armed again is found again, and nothing besides. */
+static void test_left_unarmed(Fixture *f, gconstpointer data)
+{
+    uint64_t start = (uintptr_t)f->memory, next;
+    KsmPageRange ranges[KSM_TRACKER_RANGES];
+
+    if (!f->memory) {
+        return;
+    }
+    for (size_t p = 0; p < 10; p++) {
+        write_page(f, p, 1);
+    }
+    ksm_tracker_arm(&f->tracker, f->memory, PAGES * f->page_size);
+    write_page(f, 4, 2);
+    write_page(f, 5, 2);
+    for (int round = 0; round < 3; round++) {
+        g_assert_cmpint(ksm_tracker_written(&f->tracker, start,
+                                            start + PAGES * f->page_size,
+                                            ranges, &next), ==, 1);
+        g_assert_cmpuint(ranges[0].start, ==, start + 4 * f->page_size);
+        g_assert_cmpuint(ranges[0].end, ==, start + 6 * f->page_size);
+    }
+    g_assert_cmpint(ksm_tracker_rearm(&f->tracker, start + 4 * f->page_size,
+                                      start + 5 * f->page_size), ==, 0);
+    g_assert_cmpint(ksm_tracker_written(&f->tracker, start,
+                                        start + PAGES * f->page_size, ranges,
+                                        &next), ==, 1);
+    g_assert_cmpuint(ranges[0].start, ==, start + 5 * f->page_size);
 }
 
 /* The kernel's own writes, as those of read(2), are tracked too. */
@@ -204,6 +239,7 @@ int main(int argc, char **argv)
     g_test_add("/ksm/tracker/" #name, Fixture, NULL, setup, \
                test_ ## name, teardown)
     ADD(exact);
+    ADD(left_unarmed);
     ADD(kernel_writes);
     ADD(holes);
     ADD(exclusive);
