@@ -68,7 +68,8 @@ run: run-arguments qemu service guest
 	@python3 scripts/run-demo
 
 check: qemu service guest
-	tests/run-checks $(BUILD) series engine service qemu qemu-with-ksm host
+	tests/run-checks $(BUILD) series engine service qemu qemu-with-ksm host \
+	    kvm
 
 # The sanitized builds stand beside the others.
 check-sanitize: source

@@ -139,7 +139,7 @@ def test_no_ksm(bed):
             check_no_ksm(guest)
             # What undoes merging has nothing to do, and ends.
             guest.execute('ksm-unmerge')
-            guest.set_run(True)
+            guest.set_ksm('run', True)
             guest.passes(2)
             # And an object that comes when RAM is in use already.
             guest.execute('object-del', {'id': 'ksm0'})

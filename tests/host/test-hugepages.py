@@ -143,7 +143,7 @@ def khugepaged():
 def test_no_twins(bed):
     """a guest without twins keeps its huge pages"""
     guest = bed.enter(Guest(bed))
-    guest.set_run(True)
+    guest.set_ksm('run', True)
     with ksmd():
         guest.wait_known()
         guest.read_all()
@@ -169,7 +169,7 @@ def test_collapse(bed):
     """a huge page can be made of small ones that the engine knows"""
     guest = bed.enter(Guest(bed))
     guest.split()
-    guest.set_run(True)
+    guest.set_ksm('run', True)
     guest.wait_known()
     for region in range(REGIONS):
         guest.collapse(region)
@@ -184,7 +184,7 @@ def test_khugepaged(bed):
     """khugepaged makes huge pages of small ones that the engine knows"""
     guest = bed.enter(Guest(bed))
     guest.split()
-    guest.set_run(True)
+    guest.set_ksm('run', True)
     guest.wait_known()
     # It takes pages only that were in use lately.
     guest.check_contents()
@@ -201,7 +201,7 @@ def test_demoted(bed):
     mappings, _ = guest.mappings()
     for page in range(0, REGION_PAGES, ALIKE):
         guest.put(page, os.urandom(PAGE) * ALIKE)
-    guest.set_run(True)
+    guest.set_ksm('run', True)
     with ksmd():
         guest.wait_frames(range(REGION_PAGES), REGION_PAGES // ALIKE)
         check_equal(guest.figures()['pages-tracked'], REGION_PAGES,

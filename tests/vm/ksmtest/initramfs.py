@@ -44,10 +44,10 @@ class Archive:
         self.directory(str(Path(name).parent))
         self._entry(name, stat.S_IFCHR | 0o600, device=(major, minor))
 
-    def compressed(self):
-        """The archive, complete and compressed."""
+    def contents(self):
+        """The archive, complete."""
         self._entry("TRAILER!!!", 0)
-        return gzip.compress(b"".join(self._parts), compresslevel=6, mtime=0)
+        return b"".join(self._parts)
 
     def _entry(self, name, mode, data=b"", device=(0, 0)):
         self._inode += 1
@@ -108,16 +108,27 @@ def _canonical(name):
     return name.replace("-", "_")
 
 
-def guest_initramfs(busybox, init, module_tree, modules):
-    """Bytes of the test guests' initial RAM disk."""
-    archive = Archive()
+def add_busybox(archive, package, init):
+    """What a first process INIT, a shell script, needs; PACKAGE: unpacked."""
     for name in DIRECTORIES:
         archive.directory(name)
     archive.device("dev/console", 5, 1)
-    archive.file("bin/busybox", busybox.read_bytes(), 0o755)
+    archive.file("bin/busybox", next(package.rglob("bin/busybox")).read_bytes(),
+                 0o755)
     archive.symlink("bin/sh", "busybox")
     archive.file("init", init.read_bytes(), 0o755)
+
+
+def add_modules(archive, module_tree, modules):
+    """They and what they need, named so that a shell loads them in order."""
     for position, (name, contents) in enumerate(
             module_closure(module_tree, modules)):
         archive.file(f"lib/modules/{position:02}-{name}.ko", contents)
-    return archive.compressed()
+
+
+def guest_initramfs(busybox, init, module_tree, modules):
+    """Bytes of the test guests' initial RAM disk, compressed."""
+    archive = Archive()
+    add_busybox(archive, busybox, init)
+    add_modules(archive, module_tree, modules)
+    return gzip.compress(archive.contents(), compresslevel=6, mtime=0)

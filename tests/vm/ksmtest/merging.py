@@ -272,8 +272,7 @@ class EngineMerging(Merging):
 
     def start_merging(self):
         for vm in self.vms:
-            vm.execute("qom-set", {"path": "/objects/ksm0",
-                                   "property": "run", "value": True})
+            vm.set_ksm("run", True)
 
     def check(self):
         super().check()

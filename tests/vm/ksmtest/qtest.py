@@ -133,9 +133,6 @@ class QTest(VM):
 
     # Its engine
 
-    def ksm(self):
-        return self.execute("query-ksm")
-
     def figures(self):
         """Those of its RAM: that of devices has ROMs in it."""
         return next(block["figures"] for block in self.ksm()["ramblocks"]
@@ -145,10 +142,6 @@ class QTest(VM):
         """What limits the engine: messages by name."""
         return {limit["limit"]: limit["message"]
                 for limit in self.ksm()["limits"]}
-
-    def set_run(self, run):
-        self.execute("qom-set", {"path": "/objects/ksm0", "property": "run",
-                                 "value": run})
 
     def passes(self, number=1):
         """Lets NUMBER passes begin and end."""

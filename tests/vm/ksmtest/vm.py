@@ -50,7 +50,7 @@ class VM:
     """
 
     def __init__(self, qemu, directory, name, *, accel="tcg,thread=multi",
-                 memory_mib=256, machine="pc", kernel=None, initrd=None,
+                 cpu=None, cpus=1, memory_mib=256, machine="pc", kernel=None, initrd=None,
                  append="", extra=()):
         self.name = name
         self.console = Path(directory) / f"{name}.console"
@@ -60,8 +60,9 @@ class VM:
         self._ended = False
         self._arguments = [
             str(qemu), *firmware_options(), "-name", name, "-machine", machine,
-            "-accel", accel, "-cpu", "host" if accel == "kvm" else "max",
-            "-m", f"{memory_mib}M", "-smp", "1", "-nodefaults",
+            "-accel", accel,
+            "-cpu", cpu or ("host" if accel == "kvm" else "max"),
+            "-m", f"{memory_mib}M", "-smp", str(cpus), "-nodefaults",
             "-display", "none", "-no-reboot", "-serial", f"file:{self.console}",
         ]
         if kernel:
@@ -104,6 +105,14 @@ class VM:
     def execute(self, command, arguments=None):
         """A QMP command; VMError if QEMU has died."""
         return self._guarded(self.qmp.execute, command, arguments)
+
+    def ksm(self):
+        return self.execute("query-ksm")
+
+    def set_ksm(self, name, value):
+        """Sets a property of its ksm object."""
+        self.execute("qom-set", {"path": "/objects/ksm0", "property": name,
+                                 "value": value})
 
     def host_address(self, address):
         """Where in QEMU an address of the guest's RAM is."""

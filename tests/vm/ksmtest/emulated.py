@@ -1,0 +1,166 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""An emulated host: a Linux under TCG that has KVM, KSM and our programs.
+
+Its processor has AMD's virtualisation, so guests in it run under real KVM
+wherever the emulated host itself runs.  Nothing of the machine around it is
+needed or changed.  Everything is in its initial RAM disk: Debian's kernel and
+modules, this machine's Python, QEMU and ksmtuned as they were built with the
+libraries that they need, and the tests.
+"""
+
+import re
+import subprocess
+import sys
+import sysconfig
+import tempfile
+import time
+from pathlib import Path
+
+from . import initramfs, programs
+from .vm import VM, VMError, tail
+
+TOP = Path(__file__).resolve().parents[3]
+HOST_INIT = TOP / "tests/vm/host-init"
+MODULES = ("kvm-amd", "ccp", "hwpoison-inject")
+# Of the standard library; what tests have no use for.
+LEFT_OUT = ("config-", "dist-packages", "ensurepip", "idlelib", "lib2to3",
+            "pydoc_data", "site-packages", "test", "tkinter", "turtledemo",
+            "unittest")
+FIRMWARE = ("/usr/share/seabios/bios-256k.bin",
+            "/usr/share/qemu/kvmvapic.bin",
+            "/usr/share/qemu/linuxboot_dma.bin")
+
+# What the kernel says when it has found a fault of its own.
+KERNEL_FAULT = re.compile(
+    r"BUG|WARNING:|Oops|general protection|KASAN|UBSAN|INFO: |lockdep|"
+    r"possible .* locking|kmemleak|Kernel panic|Call Trace")
+EXIT_STATUS = re.compile(r"^# exit status (\d+)$", re.M)
+
+
+class HostError(Exception):
+    """The emulated host did not do what it has to; says why."""
+
+
+def libraries(binary):
+    """The files that the dynamic linker maps for BINARY."""
+    listing = subprocess.run(["ldd", binary], stdout=subprocess.PIPE,
+                             stderr=subprocess.DEVNULL, text=True)
+    return set(re.findall(r"(/\S+) \(0x", listing.stdout))
+
+
+def stripped(binary):
+    """Its contents less debugging information, most of which is that."""
+    with tempfile.NamedTemporaryFile() as copy:
+        subprocess.run(["strip", "-o", copy.name, binary], check=True)
+        return Path(copy.name).read_bytes()
+
+
+class Image:
+    """The initial RAM disk of an emulated host, in which COMMAND runs."""
+
+    def __init__(self, guest, command):
+        self._archive = initramfs.Archive()
+        self._present = set()
+        initramfs.add_busybox(self._archive, guest / "busybox", HOST_INIT)
+        initramfs.add_modules(self._archive, guest / "linux", MODULES)
+        self._add_python()
+        for name in FIRMWARE:
+            self._add(Path(name))
+        self._add_checkout(guest)
+        self._archive.file("command", command.encode())
+
+    def contents(self):
+        return self._archive.contents()
+
+    def _add(self, path, name=None, data=None):
+        """A file of this machine, at its own path or at NAME."""
+        name = str(name or path).lstrip("/")
+        if name not in self._present:
+            self._present.add(name)
+            self._archive.file(name, data or path.read_bytes(),
+                               path.stat().st_mode & 0o777)
+
+    def _add_program(self, path, name=None, data=None):
+        self._add(path, name, data)
+        for library in libraries(path):
+            self._add(Path(library))
+
+    def _add_python(self):
+        self._add_program(Path(sys.executable).resolve(), "/bin/python3")
+        library = Path(sysconfig.get_path("stdlib"))
+        for path in library.rglob("*"):
+            inside = path.relative_to(library)
+            if inside.parts[0].startswith(LEFT_OUT) or not path.is_file():
+                continue
+            if path.suffix == ".so":
+                self._add_program(path)
+            else:
+                self._add(path)
+
+    def _add_checkout(self, guest):
+        for path in (TOP / "tests").rglob("*"):
+            if path.suffix in (".py", ".S") or path.name == "guest-init":
+                self._add(path, path.relative_to(TOP))
+        for path in programs.BUILT.values():
+            self._add_program(path, path.relative_to(TOP), stripped(path))
+        for name in ("vmlinuz", "initrd.img"):
+            self._add(guest / name, f"build/guest/{name}")
+
+
+def kernel_faults(console):
+    return [line for line in console.read_text(errors="replace").splitlines()
+            if KERNEL_FAULT.search(line)]
+
+
+def follow(vm, output, seconds, show):
+    """Shows what appears in OUTPUT until the host is off; its exit status."""
+    deadline = time.monotonic() + seconds
+    shown = 0
+    while True:
+        ended = vm.process.poll() is not None
+        text = (output.read_text(errors="replace").replace("\r", "")
+                if output.exists() else "")
+        whole = text if ended else text[:text.rfind("\n") + 1]
+        show(whole[shown:])
+        shown = len(whole)
+        if ended:
+            break
+        if time.monotonic() > deadline:
+            raise HostError(f"not over after {seconds} s; its console:\n"
+                            + tail(vm.console, 30))
+        time.sleep(0.2)
+    status = EXIT_STATUS.findall(text)
+    if not status:
+        raise HostError("it went off before the command ended; its console:\n"
+                        + tail(vm.console, 30))
+    return int(status[-1])
+
+
+def run(command, directory, *, qemu=programs.BUILT["qemu"], memory_mib=3072,
+        seconds=600, show=print):
+    """Runs a shell COMMAND in a new emulated host; returns its exit status.
+
+    SHOW gets the output as it comes.  Console and output stay in DIRECTORY.
+    HostError where the host fails, or its kernel finds a fault of its own.
+    """
+    guest = TOP / "build/guest"
+    directory.mkdir(parents=True, exist_ok=True)
+    initrd, output = directory / "initrd.img", directory / "output"
+    output.unlink(missing_ok=True)
+    initrd.write_bytes(Image(guest, command).contents())
+    vm = VM(qemu, directory, "host", accel="tcg,thread=multi", memory_mib=memory_mib,
+            cpu="max,+svm,+npt", cpus=1, kernel=guest / "vmlinuz",
+            initrd=initrd, append="loglevel=7 ",
+            extra=("-serial", f"file:{output}"))
+    try:
+        with vm:
+            status = follow(vm, output, seconds, show)
+    except VMError as error:
+        raise HostError(str(error)) from error
+    finally:
+        initrd.unlink()
+    faults = kernel_faults(vm.console)
+    if faults:
+        raise HostError(f"its kernel found a fault, see {vm.console}:\n"
+                        + "\n".join(faults[:10]))
+    return status

@@ -1,0 +1,158 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Linux guests that verify what they write, each with a busy engine.
+
+What they do is in tests/vm/guest-init.
+"""
+
+import contextlib
+import re
+import subprocess
+from pathlib import Path
+
+from . import cases
+from .checks import PATIENCE, check, wait_for
+from .ksmtuned import Ksmtuned
+from .vm import VM
+
+TOP = Path(__file__).resolve().parents[3]
+GUEST = TOP / "build/guest"
+MEMORY_MIB = 192
+BOOT_SECONDS = 60
+# By so much the guest"s count grows afterwards: more than all of its files.
+MORE_CHECKED = 40
+
+
+class Guest(VM):
+    """A guest that verifies what it writes, with a busy engine."""
+
+    def __init__(self, bed, name, *, ksm=True, workload="checksum",
+                 number=0, append="", extra=(), memory="", **options):
+        # Movable: else the guest can"t give plugged memory back.
+        append = (f"ksm.id={number} ksm.workload={workload} "
+                  f"memhp_default_state=online_movable {append}")
+        if ksm:
+            extra = ("-object", bed.ksm_option(), *extra)
+        if memory:
+            extra = ("-m", memory, *extra)
+        super().__init__(bed.arguments.qemu, bed.directory, name,
+                         accel=bed.arguments.accel, memory_mib=MEMORY_MIB,
+                         kernel=GUEST / "vmlinuz",
+                         initrd=GUEST / "initrd.img", append=append,
+                         extra=extra, **options)
+
+    def wait_busy(self, seconds=BOOT_SECONDS):
+        """Waits until it verifies files, and the engine is at work."""
+        wait_for(lambda: self.check() or self.checked() > 0,
+                 f"{self.name} to verify files", seconds)
+        wait_for(lambda: self.check() or
+                 self.ksm()["figures"]["pages-tracked"] > 0,
+                 f"the engine of {self.name} to track pages")
+
+    def checked(self):
+        """The last count on its console; Failure if a file was wrong."""
+        try:
+            text = self.console.read_text(errors="replace")
+        except FileNotFoundError:
+            return 0
+        wrong = re.search(r"MISMATCH.*", text)
+        check(not wrong, f"{self.name}: {wrong and wrong[0]}")
+        for sign in ("Kernel panic", "BUG:", "Oops", "segfault"):
+            check(sign not in text, f"{self.name}: {sign} on its console")
+        counts = re.findall(r"^checked (\d+)\r?$", text, re.M)
+        return int(counts[-1]) if counts else 0
+
+    def wait_more_checked(self, after=None, more=MORE_CHECKED):
+        """Its count has to go on growing from what it is, or from AFTER."""
+        wanted = (self.checked() if after is None else after) + more
+        wait_for(lambda: self.check() or self.checked() >= wanted,
+                 f"{self.name} to verify {wanted} files")
+
+    def tracked(self):
+        return self.ksm()["figures"]["pages-tracked"]
+
+    def wait_engine_works(self):
+        """The engine goes on: tracks pages, and ends passes."""
+        scans = self.ksm()["full-scans"]
+        wait_for(lambda: self.ksm()["full-scans"] > scans + 1
+                 and self.tracked() > 0
+                 and self.ksm()["state"] in ("running", "idle"),
+                 f"the engine of {self.name} to go on ({self.ksm()})")
+
+    def threads(self):
+        names = []
+        for path in Path(f"/proc/{self.pid}/task").glob("*/comm"):
+            with contextlib.suppress(OSError):
+                names.append(path.read_text().strip())
+        return names
+
+    def wait_migration(self, wanted=("completed",), patience=PATIENCE):
+        def over():
+            info = self.execute("query-migrate")
+            status = info.get("status")
+            check(status != "failed",
+                  f"migration failed: {info.get('error-desc')}")
+            return status in wanted
+        wait_for(over, f"migration to be {wanted}", patience)
+
+    def wait_job(self, job):
+        def over():
+            for info in self.execute("query-jobs"):
+                if info["id"] == job and info["status"] == "concluded":
+                    check("error" not in info,
+                          f"{job}: {info.get('error')}")
+                    return True
+            return False
+        wait_for(over, f"job {job}")
+        self.execute("job-dismiss", {"id": job})
+
+    def wait_running(self):
+        """Waits until it has received all that migrates into it."""
+        wait_for(lambda: self.execute("query-status")["status"] == "running",
+                 f"{self.name} to run on")
+
+    def size_seen(self):
+        return self.execute("query-balloon")["actual"] >> 20
+
+
+class Bed(cases.Bed):
+    """What a case needs: also a ksmtuned, and guests to be ended."""
+
+    @classmethod
+    def add_options(cls, parser):
+        super().add_options(parser)
+        parser.add_argument("--accel", default="tcg,thread=multi",
+                            help="of the guests: their QEMU's -accel")
+
+    @staticmethod
+    def prepare():
+        # An emulated host has the image, and not what makes it.
+        script = TOP / "scripts/guest-image"
+        if script.exists():
+            subprocess.run([script], check=True)
+
+    def __init__(self, arguments, directory, stack):
+        super().__init__(arguments, directory, stack)
+        self.ksmtuned = self.enter(Ksmtuned(
+            arguments.ksmtuned, directory, directory / "ksmtuned.log"))
+
+    def ksm_option(self):
+        return ("ksm,id=ksm0,sleep-millisecs=10,max-cpu-percent=100,"
+                "huge-split-threshold=1,rendezvous.type=unix,"
+                f"rendezvous.path={self.ksmtuned.socket}")
+
+    def ksm_properties(self):
+        return {"qom-type": "ksm", "id": "ksm0", "sleep-millisecs": 10,
+                "max-cpu-percent": 100, "huge-split-threshold": 1,
+                "rendezvous": {"type": "unix",
+                               "path": str(self.ksmtuned.socket)}}
+
+    def start(self, name, **options):
+        return self.enter(Guest(self, name, **options))
+
+    def busy(self, name="guest", **options):
+        guest = self.start(name, **options)
+        guest.wait_busy()
+        return guest
+
+    def socket(self, name):
+        return f"unix:{self.directory}/{name}.sock"
