@@ -3,7 +3,7 @@
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  *
- * Everything here is protected by the engine's lock (engine.h).  A KsmBlock
+ * Everything here is protected by the engine's lock (state.h).  A KsmBlock
  * lives from ram_block_added to ram_block_removed.  QEMU frees a block's
  * memory after the latter returned, and the IOThread holds the lock whenever
  * it looks at memory, so no reference to the MemoryRegion is needed: one held

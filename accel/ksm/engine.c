@@ -12,6 +12,7 @@
 #include "exec/memory.h"
 #include "migration/misc.h"
 #include "system/runstate.h"
+#include "engine.h"
 #include "pass.h"
 #include "ram.h"
 #include "trace.h"

@@ -1,92 +1,14 @@
 /*
- * The KSM engine: passes over guest RAM, in an IOThread
+ * The KSM engine: its life and its slices of work, in an IOThread
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  *
  * tracker --ranges--> hasher --(page, digest)--> backend --twins--> marks
- *
- * Locks: the engine's lock protects all of its state.  The IOThread holds it
- * for one slice of at most a millisecond; others for what they look up or
- * change.  The IOThread never takes the BQL, so the lock may be taken with the
- * BQL held, and one may wait for the IOThread then.
  */
 #ifndef ACCEL_KSM_ENGINE_H
 #define ACCEL_KSM_ENGINE_H
 
-#include "block/aio.h"
-#include "qemu/thread.h"
-#include "backend.h"
-#include "budget.h"
-#include "hasher.h"
-#include "marks.h"
-#include "tracker.h"
-
-typedef struct KsmParameters {
-    KsmBackendType backend;
-    bool run;
-    uint32_t max_cpu_percent;
-    uint32_t sleep_millisecs;
-    uint64_t pages_to_scan;         /* 0: no limit */
-    uint32_t stable_passes;
-    uint32_t huge_split_threshold;
-} KsmParameters;
-
-/* A pass goes through all regions once in each phase. */
-typedef enum KsmPhase {
-    KSM_PHASE_IDLE,                 /* between two passes */
-    KSM_PHASE_COLLECT,              /* what was written */
-    KSM_PHASE_READ,                 /* hash and submit */
-    KSM_PHASE_MARK,                 /* act on what was answered */
-} KsmPhase;
-
-typedef struct KsmEngine {
-    QemuMutex lock;
-    const char *id;
-    AioContext *ctx;
-    QEMUTimer *timer;               /* QEMU_CLOCK_REALTIME, in @ctx */
-    RAMBlockNotifier notifier;
-
-    /* The rest is protected by @lock. */
-    KsmParameters parameters;
-    KsmPagemap pagemap;
-    KsmTracker tracker;
-    char *tracker_message;          /* why it can't track; NULL if it can */
-    char *backend_message;          /* why nothing can be merged; or NULL */
-    KsmHasher hasher;
-    KsmTwins twins;
-    KsmMarks marks;
-    KsmBudget budget;
-    KsmBlockList blocks;
-    KsmBlockList leaving;           /* records that are yet to be withdrawn */
-    KsmFigures removed;             /* cumulative, of blocks that are gone */
-    bool late;                      /* QEMU has marked RAM that is added now */
-
-    KsmPhase phase;
-    KsmBlock *at_block;             /* where the phase goes on; NULL: done */
-    size_t at_region;
-    size_t at_page;                 /* only while collecting */
-    int64_t pass_started_ns;        /* QEMU_CLOCK_REALTIME, as all times */
-    int64_t next_pass_ns;
-    uint64_t pass_hashed;
-    uint64_t pass_found;            /* pages that were found stable */
-    uint64_t batch_hashed;          /* since the last pause in mid-pass */
-    bool unread;                    /* the pass found new pages to read again */
-    uint64_t refusals;              /* by the kernel, in this pass */
-    uint64_t refused_pass;          /* in the last one */
-    int refused;                    /* the last errno of them */
-    unsigned backoff;               /* sleep_millisecs << backoff */
-    bool prepared_thread;
-    bool unmerging;                 /* ksm-unmerge goes on */
-    bool memory_low;                /* and waits for memory, as withdrawal */
-    unsigned yields;                /* others that need userfaultfd */
-    int64_t last_event_ns;
-    uint64_t demanded;              /* marked pages that ksmtuned knows of */
-
-    uint64_t full_scans;
-    uint64_t cow_breaks;
-    uint64_t cpu_ns;
-    uint64_t last_pass_ns;
-} KsmEngine;
+#include "state.h"
 
 /* Start to work in @ctx.  @engine is zeroed but for its parameters.  BQL. */
 bool ksm_engine_start(KsmEngine *engine, const char *id, AioContext *ctx,
@@ -107,12 +29,5 @@ void ksm_engine_resume(KsmEngine *engine);
 bool ksm_engine_is_receiving(void);
 /* Memory is being received or pinned, or lent to another userfaultfd. */
 bool ksm_engine_is_paused(const KsmEngine *engine);
-
-/* The kernel refused to mark or to track memory: query-ksm tells.  Lock. */
-static inline void ksm_engine_note_refusal(KsmEngine *engine, int error)
-{
-    engine->refused = error;
-    engine->refusals++;
-}
 
 #endif

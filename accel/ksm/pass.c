@@ -93,7 +93,7 @@ static void rearm(KsmEngine *e, KsmBlock *block, size_t p, size_t end)
                                 (uintptr_t)ksm_block_page_host(block, end));
 
     if (ret < 0) {
-        ksm_engine_note_refusal(e, -ret);
+        ksm_state_refused(e, -ret);
     }
 }
 
@@ -148,7 +148,7 @@ static void collect(KsmEngine *e, KsmBlock *block, size_t r)
     n = ksm_tracker_written(&e->tracker, host + p * page_size,
                             host + last * page_size, ranges, &next);
     if (n < 0) {
-        ksm_engine_note_refusal(e, -n);
+        ksm_state_refused(e, -n);
         e->at_region = end;
         return;
     }
@@ -225,7 +225,7 @@ static void arm(KsmEngine *e, KsmBlock *block, size_t r)
     size = ksm_regions_memory(block, r, r + 1, &host);
     ret = ksm_tracker_arm(&e->tracker, host, size);
     if (ret < 0) {
-        ksm_engine_note_refusal(e, -ret);
+        ksm_state_refused(e, -ret);
         return;
     }
     region->armed = true;
@@ -249,7 +249,7 @@ static void arm(KsmEngine *e, KsmBlock *block, size_t r)
 static bool withdraw(KsmEngine *e, KsmBlock *block, size_t r)
 {
     if (!ksm_marks_withdraw(&e->marks, block, r)) {
-        ksm_engine_note_refusal(e, errno);
+        ksm_state_refused(e, errno);
         return false;
     }
     return true;
@@ -297,7 +297,7 @@ static void mark_phase(KsmEngine *e, KsmBlock *block, size_t r)
     }
     if (region->marks_due && !e->backend_message &&
         !ksm_marks_update(&e->marks, block, r)) {
-        ksm_engine_note_refusal(e, errno);
+        ksm_state_refused(e, errno);
     }
 }
 

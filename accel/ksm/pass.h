@@ -8,7 +8,7 @@
 #ifndef ACCEL_KSM_PASS_H
 #define ACCEL_KSM_PASS_H
 
-#include "engine.h"
+#include "state.h"
 
 /* Do a unit of work; false: none is due now. */
 bool ksm_pass_step(KsmEngine *engine, int64_t now_ns);

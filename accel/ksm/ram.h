@@ -6,7 +6,7 @@
 #ifndef ACCEL_KSM_RAM_H
 #define ACCEL_KSM_RAM_H
 
-#include "engine.h"
+#include "state.h"
 
 /* Hear of RAMBlocks, those that are there first, and of no more.  BQL. */
 void ksm_ram_watch(KsmEngine *engine);

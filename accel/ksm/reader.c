@@ -168,7 +168,7 @@ static void read_region(KsmEngine *e, KsmBlock *block, size_t r)
                             host + last * page_size, ranges,
                             ARRAY_SIZE(ranges), &next);
     if (n < 0) {
-        ksm_engine_note_refusal(e, -n);
+        ksm_state_refused(e, -n);
         return;
     }
     region->pending = false;

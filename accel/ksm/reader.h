@@ -6,7 +6,7 @@
 #ifndef ACCEL_KSM_READER_H
 #define ACCEL_KSM_READER_H
 
-#include "engine.h"
+#include "state.h"
 
 /* An unarmed region is read at least once in so many passes. */
 #define KSM_READ_INTERVAL_MAX   64

@@ -181,19 +181,28 @@ verify:
         call    verify_half
         incl    %ecx
 
-/* Verifies half %ecx of page %ebx. */
-verify_half:
-        call    content
+/* Goes through the half that content tells of: verifies it, or writes it. */
+        .macro  each_long verify
 1:      .set    offset, 0
         .rept   4
+        .if     \verify
         cmpl    %eax, offset(%edi)
         jne     wrong
+        .else
+        movl    %eax, offset(%edi)
+        .endif
         addl    %esi, %eax
         .set    offset, offset + 4
         .endr
         addl    $16, %edi
         decl    %edx
         jnz     1b
+        .endm
+
+/* Verifies half %ecx of page %ebx. */
+verify_half:
+        call    content
+        each_long verify=1
         ret
 wrong:
         movl    %ebx, WRONG_PAGE
@@ -213,15 +222,7 @@ write:
 /* Writes half %ecx of page %ebx as its version tells. */
 write_half:
         call    content
-1:      .set    offset, 0
-        .rept   4
-        movl    %eax, offset(%edi)
-        addl    %esi, %eax
-        .set    offset, offset + 4
-        .endr
-        addl    $16, %edi
-        decl    %edx
-        jnz     1b
+        each_long verify=0
         ret
 
 /*
