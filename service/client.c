@@ -74,6 +74,25 @@ struct KsmtunedClient {
 
 static void client_update_sources(KsmtunedClient *client);
 
+G_GNUC_PRINTF(3, 4)
+static void client_log(const KsmtunedClient *client, KsmtunedLogLevel level,
+                       const char *format, ...)
+{
+    g_autofree char *text = NULL;
+    va_list arguments;
+
+    va_start(arguments, format);
+    text = g_strdup_vprintf(format, arguments);
+    va_end(arguments);
+    if (*client->name) {
+        ksmtuned_log(level, "engine '%s' (pid %d) %s", client->name,
+                     (int)client->pid, text);
+    } else {
+        /* A QEMU without -name, or one that hasn't told its name yet. */
+        ksmtuned_log(level, "engine of pid %d %s", (int)client->pid, text);
+    }
+}
+
 static size_t client_out_pending(const KsmtunedClient *client)
 {
     return client->out->len - client->out_sent;
@@ -97,10 +116,9 @@ static gboolean client_overflow(gpointer opaque)
     KsmtunedClient *client = opaque;
 
     client->overflow_source = 0;
-    ksmtuned_log(KSMTUNED_LOG_WARNING,
-                 "engine '%s' (pid %d): closed: it left more than %d MiB of "
-                 "answers unread", client->name, (int)client->pid,
-                 OUTPUT_MAX / (1024 * 1024));
+    client_log(client, KSMTUNED_LOG_WARNING,
+               "closed: it left more than %d MiB of answers unread",
+               OUTPUT_MAX / (1024 * 1024));
     ksmtuned_client_close(client);
     return G_SOURCE_REMOVE;
 }
@@ -175,11 +193,10 @@ static void client_leave(KsmtunedClient *client)
         return;
     }
     client->state = CLIENT_REFUSED;
-    ksmtuned_log(KSMTUNED_LOG_INFO,
-                 "engine '%s' (pid %d) left: %" PRIu64 " pages published, %"
-                 PRIu64 " withdrawn, %" PRIu64 " dropped now", client->name,
-                 (int)client->pid, client->published, client->withdrawn,
-                 client->entries);
+    client_log(client, KSMTUNED_LOG_INFO,
+               "left: %" PRIu64 " pages published, %" PRIu64 " withdrawn, %"
+               PRIu64 " dropped now", client->published, client->withdrawn,
+               client->entries);
     ksmtuned_domain_leave(client->shared->domain, client->id);
     ksmtuned_tuner_leave(client->shared->tuner, &client->demander);
     ksmtuned_stats_touch(client->shared->stats);
@@ -228,8 +245,7 @@ void ksmtuned_client_refuse(KsmtunedClient *client, const char *reason)
     if (client->state == CLIENT_REFUSED) {
         return;
     }
-    ksmtuned_log(KSMTUNED_LOG_WARNING, "engine '%s' (pid %d): refused: %s",
-                 client->name, (int)client->pid, reason);
+    client_log(client, KSMTUNED_LOG_WARNING, "refused: %s", reason);
     client_leave(client);
     client->state = CLIENT_REFUSED;
     client_remove_source(&client->timer);
@@ -277,8 +293,7 @@ static void client_hello(KsmtunedClient *client, const uint8_t *payload)
     memcpy(welcome.seed, ksmtuned_domain_seed(shared->domain),
            sizeof(welcome.seed));
     client_queue_frame(client, KSM_FRAME_WELCOME, &welcome, sizeof(welcome));
-    ksmtuned_log(KSMTUNED_LOG_INFO, "engine '%s' (pid %d) joined",
-                 client->name, (int)client->pid);
+    client_log(client, KSMTUNED_LOG_INFO, "joined");
 }
 
 static void client_publish(KsmtunedClient *client, const uint8_t *payload,
@@ -470,9 +485,7 @@ static gboolean client_in(gint fd, GIOCondition condition, gpointer opaque)
     }
     if (size <= 0) {
         if (client->in_used) {
-            ksmtuned_log(KSMTUNED_LOG_WARNING,
-                         "engine '%s' (pid %d): closed inside a frame",
-                         client->name, (int)client->pid);
+            client_log(client, KSMTUNED_LOG_WARNING, "closed inside a frame");
         }
         ksmtuned_client_close(client);
         return G_SOURCE_CONTINUE;

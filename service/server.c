@@ -179,6 +179,12 @@ static bool server_bind(KsmtunedServer *server,
 
     rc = bind(server->fd, (const struct sockaddr *)address, sizeof(*address));
     umask(mask);
+    if (rc < 0 && errno == ENOENT) {
+        g_set_error(error, G_FILE_ERROR, G_FILE_ERROR_NOENT,
+                    "%s: its directory does not exist: make it or give "
+                    "another --socket", path);
+        return false;
+    }
     if (rc < 0) {
         return server_fail(error, path, "bind the socket");
     }

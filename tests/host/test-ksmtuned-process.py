@@ -81,6 +81,14 @@ def test_socket_is_file(daemon):
         check_equal(f.read(), 'data', 'content')
 
 
+def test_socket_without_directory(daemon):
+    """A socket in no directory is refused, with the way out."""
+    result = daemon.run(f"--socket={os.path.join(daemon.root, 'none/x')}")
+    check_equal(result.returncode, 1, 'exit status')
+    check('its directory does not exist: make it' in result.stderr,
+          result.stderr)
+
+
 def test_stats_log(daemon):
     """SIGUSR2 logs the statistics."""
     daemon.start()
