@@ -36,11 +36,11 @@ typedef uint64_t KsmPage;
 #define KSM_PAGE_AGE_SHIFT  56
 #define KSM_PAGE_AGE_BITS   3
 #define KSM_PAGE_AGE_MAX    7u
-/* How many passes in a row found it written, up to 7: it is hot then. */
+/* How many passes found it written since it was hashed, up to 7: it is hot. */
 #define KSM_PAGE_HEAT_SHIFT 59
 #define KSM_PAGE_HEAT_BITS  3
 #define KSM_PAGE_HEAT_MAX   7u
-/* A page written in so many passes in a row is volatile. */
+/* A page of such heat is volatile: nothing is known of its contents. */
 #define KSM_PAGE_VOLATILE   3u
 
 static inline unsigned ksm_page_age(KsmPage page)
@@ -71,13 +71,7 @@ static inline KsmPage ksm_page_written(KsmPage page)
 /* @page, which waits to be hashed, has waited for one more pass. */
 static inline KsmPage ksm_page_waited(KsmPage page)
 {
-    unsigned age = ksm_page_age(page);
-
-    if (age) {
-        /* This pass did not find it written. */
-        page = deposit64(page, KSM_PAGE_HEAT_SHIFT, KSM_PAGE_HEAT_BITS, 0);
-    }
-    return ksm_page_set_age(page, age + 1);
+    return ksm_page_set_age(page, ksm_page_age(page) + 1);
 }
 
 /* Its contents are not known for long enough to be submitted. */

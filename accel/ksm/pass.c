@@ -22,8 +22,10 @@
 
 /* Look at so much at a time for what was written. */
 #define COLLECT_REGIONS     16
-/* A page that is written in each pass is armed once in so many. */
-#define HOT_INTERVAL        16
+/* And for so long, about: microseconds, of which these calls take as many. */
+#define COLLECT_BUDGET      500
+#define COLLECT_REARM       20
+#define COLLECT_WITHDRAW    1
 /* Withdraw so many pages at a time. */
 #define WITHDRAW_PAGES      1024
 /* sleep_millisecs << this, at most, while passes find few stable pages. */
@@ -62,10 +64,10 @@ static bool next_region(KsmEngine *e, KsmBlock **block, size_t *r)
 }
 
 /* Returns true if the page is to be armed again. */
-static bool note_written(KsmEngine *e, KsmBlock *block, size_t p)
+static bool note_written(KsmEngine *e, KsmBlock *block, size_t p, int *budget)
 {
+    const size_t r = ksm_block_region_of(block, p);
     KsmPage page = block->pages[p];
-    unsigned heat;
 
     if (page & KSM_PAGE_POISONED) {
         return true;
@@ -73,20 +75,22 @@ static bool note_written(KsmEngine *e, KsmBlock *block, size_t p)
     e->cow_breaks += (page & (KSM_PAGE_MARKED | KSM_PAGE_WRITTEN)) ==
                      KSM_PAGE_MARKED;
     page = ksm_page_written(page);
-    heat = ksm_page_heat(page);
-    if (heat == KSM_PAGE_VOLATILE) {
+    if (ksm_page_heat(page) == KSM_PAGE_VOLATILE) {
         ksm_backend_withdraw(&e->twins, block, p);
-        page &= ~(KSM_PAGE_SUBMITTED | KSM_PAGE_TWIN);
+        page &= ~(KSM_PAGE_SUBMITTED | KSM_PAGE_TWIN | KSM_PAGE_ZERO |
+                  KSM_PAGE_ZEROPAGE);
+        *budget -= COLLECT_WITHDRAW;
     }
     ksm_block_set_page(block, p, page);
-    if (heat == KSM_PAGE_HEAT_MAX && (e->full_scans + p) % HOT_INTERVAL) {
+    if (ksm_state_leaves(e, r, page)) {
         return false;
     }
-    block->regions[ksm_block_region_of(block, p)].pending = true;
+    block->regions[r].pending = true;
     return true;
 }
 
-static void rearm(KsmEngine *e, KsmBlock *block, size_t p, size_t end)
+static void rearm(KsmEngine *e, KsmBlock *block, size_t p, size_t end,
+                  int *budget)
 {
     int ret = ksm_tracker_rearm(&e->tracker,
                                 (uintptr_t)ksm_block_page_host(block, p),
@@ -95,31 +99,30 @@ static void rearm(KsmEngine *e, KsmBlock *block, size_t p, size_t end)
     if (ret < 0) {
         ksm_state_refused(e, -ret);
     }
+    *budget -= COLLECT_REARM;
 }
 
 /*
  * Note that pages [@p, @end) were written, and arm them again: exactly these,
- * but for hot ones, whose next write is known to come.  Takes no more than
- * @calls of the kernel and counts them down; returns the page to go on at.
+ * but for hot ones, whose next write is known to come.  Returns the page to go
+ * on at, which is not @end if the @budget has run out.
  */
 static size_t collect_written(KsmEngine *e, KsmBlock *block, size_t p,
-                              size_t end, int *calls)
+                              size_t end, int *budget)
 {
     size_t from = p;
 
-    for (; p < end && *calls; p++) {
-        if (note_written(e, block, p)) {
+    for (; p < end && *budget > 0; p++) {
+        if (note_written(e, block, p, budget)) {
             continue;
         }
         if (p > from) {
-            rearm(e, block, from, p);
-            --*calls;
+            rearm(e, block, from, p, budget);
         }
         from = p + 1;
     }
     if (p > from) {
-        rearm(e, block, from, p);
-        --*calls;
+        rearm(e, block, from, p, budget);
     }
     return p;
 }
@@ -129,7 +132,7 @@ static void collect(KsmEngine *e, KsmBlock *block, size_t r)
     const size_t page_size = qemu_real_host_page_size();
     const uint64_t host = (uintptr_t)block->host;
     KsmPageRange ranges[KSM_TRACKER_RANGES];
-    int n, calls = KSM_TRACKER_RANGES;
+    int n, budget = COLLECT_BUDGET;
     size_t size, p, last, end = r;
     uint64_t next;
     uint8_t *start;
@@ -143,8 +146,9 @@ static void collect(KsmEngine *e, KsmBlock *block, size_t r)
         return;
     }
     size = ksm_regions_memory(block, r, end, &start);
-    p = MAX((start - block->host) / page_size, e->at_page);
     last = (start + size - block->host) / page_size;
+    /* The block may have shrunk since. */
+    p = MIN(MAX((start - block->host) / page_size, e->at_page), last);
     n = ksm_tracker_written(&e->tracker, host + p * page_size,
                             host + last * page_size, ranges, &next);
     if (n < 0) {
@@ -152,11 +156,11 @@ static void collect(KsmEngine *e, KsmBlock *block, size_t r)
         e->at_region = end;
         return;
     }
-    for (int i = 0; i < n && calls; i++) {
+    for (int i = 0; i < n && budget > 0; i++) {
         p = collect_written(e, block, (ranges[i].start - host) / page_size,
-                            (ranges[i].end - host) / page_size, &calls);
+                            (ranges[i].end - host) / page_size, &budget);
     }
-    e->at_page = calls ? (next - host) / page_size : p;
+    e->at_page = budget > 0 ? (next - host) / page_size : p;
     e->at_region = e->at_page < last ? ksm_block_region_of(block, e->at_page)
                                      : end;
 }
@@ -445,14 +449,16 @@ bool ksm_pass_step(KsmEngine *e, int64_t now_ns)
         }
         return true;
     }
+    /* The first two phases have something to tell ksmtuned. */
+    if (e->phase != KSM_PHASE_MARK &&
+        ksm_rendezvous_is_congested(&e->twins.rendezvous)) {
+        return false;
+    }
     switch (e->phase) {
     case KSM_PHASE_COLLECT:
         collect(e, block, r);
         break;
     case KSM_PHASE_READ:
-        if (ksm_rendezvous_is_congested(&e->twins.rendezvous)) {
-            return false;
-        }
         if (e->parameters.pages_to_scan &&
             e->batch_hashed >= e->parameters.pages_to_scan) {
             if (now_ns < e->next_pass_ns) {

@@ -8,7 +8,6 @@
  * the tracker found written, once they are left alone.
  */
 #include "qemu/osdep.h"
-#include "qemu/units.h"
 #include "reader.h"
 #include "trace.h"
 
@@ -190,7 +189,8 @@ static void read_region(KsmEngine *e, KsmBlock *block, size_t r)
                 continue;
             }
             if (region->armed) {
-                if (!(page & KSM_PAGE_WRITTEN)) {
+                if (!(page & KSM_PAGE_WRITTEN) ||
+                    ksm_state_leaves(e, r, page)) {
                     continue;
                 }
                 if (ksm_page_age(page) < e->parameters.stable_passes) {
@@ -250,7 +250,7 @@ static void read_region(KsmEngine *e, KsmBlock *block, size_t r)
         region->due = region->interval;
     }
     trace_ksm_reader_read(ksm_block_page_host(block, first), news.hashed,
-                        news.fresh, n_candidates);
+                          news.fresh, n_candidates);
 }
 
 /* Have all of the region's pages hashed again, as if they were written. */

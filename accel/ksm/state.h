@@ -86,6 +86,17 @@ typedef struct KsmEngine {
     uint64_t last_pass_ns;
 } KsmEngine;
 
+/* A page that is written in each pass is armed once in so many. */
+#define KSM_HOT_INTERVAL        16
+
+/* Will this pass leave a hot page of region @r unarmed?  It is found anyway. */
+static inline bool ksm_state_leaves(const KsmEngine *engine, size_t r,
+                                    KsmPage page)
+{
+    return ksm_page_heat(page) == KSM_PAGE_HEAT_MAX && !ksm_page_age(page) &&
+           (engine->full_scans + r) % KSM_HOT_INTERVAL;
+}
+
 /* The kernel refused to mark or to track memory: query-ksm tells.  Lock. */
 static inline void ksm_state_refused(KsmEngine *engine, int error)
 {

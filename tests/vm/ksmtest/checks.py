@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """What a test expects, and waits for."""
 
+import os
 import time
 
-# Longest wait for anything; generous, as a busy machine or a wrapper makes
-# all slow.
-PATIENCE = 30.0
+# Longest wait for anything, in seconds; generous, as a busy machine or a
+# wrapper makes all slow.
+PATIENCE = float(os.environ.get("KSM_PATIENCE", 30))
 
 
 class Failure(Exception):

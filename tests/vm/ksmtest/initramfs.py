@@ -31,9 +31,9 @@ class Archive:
         self._directories.add(name)
         self._entry(name, stat.S_IFDIR | 0o755)
 
-    def file(self, name, data, mode=0o644):
+    def file(self, name, data, mode=0o644, mtime=0):
         self.directory(str(Path(name).parent))
-        self._entry(name, stat.S_IFREG | mode, data)
+        self._entry(name, stat.S_IFREG | mode, data, mtime=mtime)
 
     def symlink(self, name, target):
         self.directory(str(Path(name).parent))
@@ -49,12 +49,12 @@ class Archive:
         self._entry("TRAILER!!!", 0)
         return b"".join(self._parts)
 
-    def _entry(self, name, mode, data=b"", device=(0, 0)):
+    def _entry(self, name, mode, data=b"", device=(0, 0), mtime=0):
         self._inode += 1
         encoded = name.encode() + b"\0"
         # magic, then: ino mode uid gid nlink mtime filesize devmajor
         # devminor rdevmajor rdevminor namesize check
-        fields = (self._inode, mode, 0, 0, 1, 0, len(data), 0, 0,
+        fields = (self._inode, mode, 0, 0, 1, mtime, len(data), 0, 0,
                   *device, len(encoded), 0)
         header = b"070701" + b"".join(b"%08x" % f for f in fields)
         self._parts.append(_padded(header + encoded))

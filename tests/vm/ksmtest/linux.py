@@ -17,8 +17,8 @@ from .vm import VM
 TOP = Path(__file__).resolve().parents[3]
 GUEST = TOP / "build/guest"
 MEMORY_MIB = 192
-BOOT_SECONDS = 60
-# By so much the guest"s count grows afterwards: more than all of its files.
+BOOT_SECONDS = 2 * PATIENCE
+# By so much the guest's count grows afterwards: more than all of its files.
 MORE_CHECKED = 40
 
 
@@ -27,7 +27,7 @@ class Guest(VM):
 
     def __init__(self, bed, name, *, ksm=True, workload="checksum",
                  number=0, append="", extra=(), memory="", **options):
-        # Movable: else the guest can"t give plugged memory back.
+        # Movable: else the guest can't give plugged memory back.
         append = (f"ksm.id={number} ksm.workload={workload} "
                   f"memhp_default_state=online_movable {append}")
         if ksm:

@@ -50,8 +50,8 @@ class VM:
     """
 
     def __init__(self, qemu, directory, name, *, accel="tcg,thread=multi",
-                 cpu=None, cpus=1, memory_mib=256, machine="pc", kernel=None, initrd=None,
-                 append="", extra=()):
+                 cpu=None, memory_mib=256, machine="pc", kernel=None,
+                 initrd=None, append="", extra=()):
         self.name = name
         self.console = Path(directory) / f"{name}.console"
         self.log = Path(directory) / f"{name}.log"
@@ -62,7 +62,7 @@ class VM:
             str(qemu), *firmware_options(), "-name", name, "-machine", machine,
             "-accel", accel,
             "-cpu", cpu or ("host" if accel == "kvm" else "max"),
-            "-m", f"{memory_mib}M", "-smp", str(cpus), "-nodefaults",
+            "-m", f"{memory_mib}M", "-smp", "1", "-nodefaults",
             "-display", "none", "-no-reboot", "-serial", f"file:{self.console}",
         ]
         if kernel:
