@@ -321,7 +321,8 @@ static int ksmtuned_run(Ksmtuned *k)
     Options *options = &k->options;
     g_autoptr(GError) error = NULL;
 
-    k->runtime = ksmtuned_runtime_open(options->runtime_dir, &error);
+    k->runtime = ksmtuned_runtime_open(options->runtime_dir,
+                                       options->sysfs_root, &error);
     if (!k->runtime) {
         ksmtuned_log(KSMTUNED_LOG_ERROR, "%s", error->message);
         return EXIT_FAILURE;

@@ -50,7 +50,25 @@ static bool runtime_lock(int fd, const char *directory, GError **error)
     return true;
 }
 
-KsmtunedRuntime *ksmtuned_runtime_open(const char *path, GError **error)
+/* Two would each put back what the other has set. */
+static bool runtime_lock_sysfs(KsmtunedRuntime *runtime, const char *root,
+                               GError **error)
+{
+    runtime->sysfs_fd = open(root, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (runtime->sysfs_fd >= 0 &&
+        flock(runtime->sysfs_fd, LOCK_EX | LOCK_NB) < 0 &&
+        errno == EWOULDBLOCK) {
+        g_set_error(error, G_FILE_ERROR, G_FILE_ERROR_AGAIN,
+                    "%s: another ksmtuned controls it: stop that one, there is "
+                    "one KSM on a host", root);
+        return false;
+    }
+    return true;
+}
+
+KsmtunedRuntime *ksmtuned_runtime_open(const char *path,
+                                       const char *sysfs_root,
+                                       GError **error)
 {
     g_autofree char *lock_path = g_build_filename(path, "lock", NULL);
     KsmtunedRuntime *runtime;
@@ -73,6 +91,10 @@ KsmtunedRuntime *ksmtuned_runtime_open(const char *path, GError **error)
     runtime->lock_fd = fd;
     runtime->state_path = g_build_filename(path, "ksmd-settings", NULL);
     runtime->socket_path = g_build_filename(path, "engine.sock", NULL);
+    if (!runtime_lock_sysfs(runtime, sysfs_root, error)) {
+        ksmtuned_runtime_close(runtime);
+        return NULL;
+    }
     return runtime;
 }
 
@@ -82,6 +104,9 @@ void ksmtuned_runtime_close(KsmtunedRuntime *runtime)
         return;
     }
     close(runtime->lock_fd);
+    if (runtime->sysfs_fd >= 0) {
+        close(runtime->sysfs_fd);
+    }
     g_free(runtime->state_path);
     g_free(runtime->socket_path);
     g_free(runtime);

@@ -83,11 +83,22 @@ static bool number_pages(KsmEngine *e, const KsmBlock *block, uint32_t *first)
     return at + n <= UINT32_MAX;
 }
 
+/* A ROM that QEMU marked before we came: as if we had marked it whole. */
+static void adopt_rom(KsmEngine *e, KsmBlock *block)
+{
+    block->backend = ksm_backend_find(e->parameters.backend, block);
+    block->whole = block->backend && block->backend->unmerge;
+    block->reason = KSM_INELIGIBLE_READ_ONLY;
+}
+
 void ksm_ram_start_block(KsmEngine *e, KsmBlock *block)
 {
     uint32_t first;
 
     if (!ksm_block_is_eligible(block)) {
+        if (block->blanket && block->reason == KSM_INELIGIBLE_READ_ONLY) {
+            adopt_rom(e, block);
+        }
         return;
     }
     block->backend = ksm_backend_find(e->parameters.backend, block);

@@ -17,6 +17,7 @@
 
 #include <sys/un.h>
 
+#define SOCKET_PATH_SIZE    sizeof_field(struct sockaddr_un, sun_path)
 #define RETRY_MIN_NS    (1 * NANOSECONDS_PER_SECOND)
 #define RETRY_MAX_NS    (32 * NANOSECONDS_PER_SECOND)
 /* Stop publishing above this; twice the socket's usual buffer. */
@@ -143,11 +144,6 @@ static int connect_unix(const char *path, Error **errp)
     struct sockaddr_un sun = { .sun_family = AF_UNIX };
     int fd;
 
-    if (strlen(path) >= sizeof(sun.sun_path)) {
-        error_setg(errp, "ksm: rendezvous path '%s' is longer than %zu bytes",
-                   path, sizeof(sun.sun_path) - 1);
-        return -1;
-    }
     pstrcpy(sun.sun_path, sizeof(sun.sun_path), path);
     fd = qemu_socket(AF_UNIX, SOCK_STREAM, 0);
     if (fd < 0) {
@@ -312,7 +308,8 @@ static bool receive(KsmRendezvous *r, bool *more, Error **errp)
             return false;
         }
         if (n == 0) {
-            error_setg(errp, "ksm: ksmtuned closed the connection");
+            error_setg(errp, "ksm: ksmtuned closed the connection: start it"
+                       " again if it has ended");
             return false;
         }
         r->in_used += n;
@@ -396,6 +393,11 @@ bool ksm_rendezvous_init(KsmRendezvous *r, AioContext *ctx,
     } else if (address && address->type != SOCKET_ADDRESS_TYPE_UNIX) {
         error_setg(errp, "ksm: rendezvous.type=%s is not supported: use unix"
                    " or fd", SocketAddressType_str(address->type));
+        return false;
+    } else if (address && strlen(address->u.q_unix.path) >= SOCKET_PATH_SIZE) {
+        error_setg(errp, "ksm: rendezvous.path=%s is longer than a socket's"
+                   " path may be (%zu): use a shorter one",
+                   address->u.q_unix.path, SOCKET_PATH_SIZE - 1);
         return false;
     }
     r->ctx = ctx;

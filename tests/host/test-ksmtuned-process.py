@@ -61,9 +61,14 @@ def test_second_instance(daemon):
         with open(os.path.join(daemon.runtime, 'lock')) as lock:
             pid = lock.read().strip()
         check(f'pid {pid}' in result.stderr, result.stderr)
-    # Another runtime directory, but the same socket.
+    # Another runtime directory, but the same KSM.
     other = os.path.join(daemon.root, 'other')
-    result = daemon.run(f'--runtime-dir={other}', f'--socket={daemon.socket}')
+    result = daemon.run(f'--runtime-dir={other}', f'--socket={other}/socket')
+    check_equal(result.returncode, 1, 'exit status')
+    check('another ksmtuned controls it' in result.stderr, result.stderr)
+    # Another KSM, too, but the same socket.
+    result = daemon.run(f'--runtime-dir={other}', f'--socket={daemon.socket}',
+                        f'--sysfs-root={other}')
     check_equal(result.returncode, 1, 'exit status')
     check('another process listens' in result.stderr, result.stderr)
     daemon.engine().check_silent()

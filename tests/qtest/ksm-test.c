@@ -302,9 +302,8 @@ static uint64_t total(QTestState *qts, const char *what)
 }
 
 /* ROMs are not tracked, but marked whole, until ksm-unmerge. */
-static void test_roms(void)
+static void check_roms(QTestState *qts)
 {
-    QTestState *qts = qtest_init(MACHINE KSM ALONE);
     g_autoptr(QDict) info = NULL;
     uint64_t marked, rom_pages;
 
@@ -322,6 +321,40 @@ static void test_roms(void)
         g_usleep(10000);
     }
     g_assert_cmpuint(total(qts, "pages-marked"), ==, 0);
+}
+
+/* How many of its mappings the kernel may merge. */
+static unsigned mergeable_mappings(QTestState *qts)
+{
+    g_autofree char *path = g_strdup_printf("/proc/%d/smaps", qtest_pid(qts));
+    g_autofree char *text = NULL;
+    g_auto(GStrv) lines = NULL;
+    unsigned n = 0;
+
+    g_assert_true(g_file_get_contents(path, &text, NULL, NULL));
+    lines = g_strsplit(text, "\n", -1);
+    for (char **line = lines; *line; line++) {
+        n += g_str_has_prefix(*line, "VmFlags:") && strstr(*line, " mg");
+    }
+    return n;
+}
+
+/* ROMs are marked whole, and unmerged; also those that QEMU had marked. */
+static void test_roms(void)
+{
+    QTestState *qts = qtest_init(MACHINE KSM ALONE);
+
+    check_roms(qts);
+    g_assert_cmpuint(mergeable_mappings(qts), ==, 0);
+    qtest_quit(qts);
+
+    qts = qtest_init(MACHINE);
+    g_assert_cmpuint(mergeable_mappings(qts), >, 0);
+    qtest_qmp_assert_success(qts, "{'execute': 'object-add', 'arguments': {"
+        "'qom-type': 'ksm', 'id': 'ksm0', 'sleep-millisecs': 10,"
+        "'rendezvous': {'type': 'unix', 'path': '/nonexistent/x.sock'}}}");
+    check_roms(qts);
+    g_assert_cmpuint(mergeable_mappings(qts), ==, 0);
     qtest_quit(qts);
 }
 
@@ -514,6 +547,8 @@ static void test_bad_input(void)
 {
     QTestState *qts = qtest_init(MACHINE);
     g_autoptr(QDict) none = qtest_qmp(qts, "{'execute': 'query-ksm'}");
+    g_autofree char *long_path = NULL;
+    char path[109] = "";
 
     g_assert_cmpstr(qdict_get_str(qdict_get_qdict(none, "error"), "class"),
                     ==, "DeviceNotFound");
@@ -528,6 +563,10 @@ static void test_bad_input(void)
     refused(qts, "'rendezvous': {'type': 'inet', 'host': '127.0.0.1',"
                  " 'port': '1'}", "use unix or fd");
     refused(qts, "'rendezvous': {'type': 'fd', 'str': 'none'}", "none");
+    memset(path, 'x', sizeof(path) - 1);
+    long_path = g_strdup_printf("'rendezvous': {'type': 'unix', 'path': '%s'}",
+                                path);
+    refused(qts, long_path, "use a shorter one");
 
     qtest_qmp_assert_success(qts, "{'execute': 'object-add', 'arguments': {"
         "'qom-type': 'ksm', 'id': 'ksm0'}}");
