@@ -15,7 +15,7 @@ all: qemu service
 help:
 	@echo "make             build QEMU with the ksm object, and ksmtuned"
 	@echo "make run         boot guests, merge their memory, compare with ksmd"
-	@echo "                 GUESTS=4 MEM=256 SECONDS=120 BACKEND=auto ROUNDS=1"
+	@echo "                 GUESTS=4 MEM=256 SECONDS=120 BACKEND=auto ROUNDS=3"
 	@echo "make check       all tests that fit in half an hour"
 	@echo "make check-all   what takes longer: sanitizers, QEMU's own tests"
 	@echo "make install     DESTDIR= PREFIX="
