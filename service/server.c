@@ -128,7 +128,8 @@ static bool server_fail(GError **error, const char *path, const char *what)
     int saved_errno = errno;
 
     g_set_error(error, G_FILE_ERROR, g_file_error_from_errno(saved_errno),
-                "%s: can't %s: %s", path, what, g_strerror(saved_errno));
+                "%s: can't %s: %s: run as root or give another --socket",
+                path, what, g_strerror(saved_errno));
     return false;
 }
 

@@ -18,18 +18,13 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent / 'vm'))
 
 from ksmtest import cases, linux, sample  # noqa: E402
 from ksmtest.checks import Failure, check, wait_for  # noqa: E402
-from ksmtest.qtest import ALL_READ  # noqa: E402
+from ksmtest.qtest import ALL_READ, FRAME, PAGE, PRESENT  # noqa: E402
 
-# All is emulated: the engines leave time to the guests.
-KSM = ('ksm,id=ksm0,sleep-millisecs=100,max-cpu-percent=20,'
-       'huge-split-threshold=1,rendezvous.type=unix,rendezvous.path=')
 FILL_MIB = 8
 MORE_CHECKED = 8
 MERGED_PAGES = 1000
 POISONED_PAGES = 10
 POISON = Path('/sys/kernel/debug/hwpoison/corrupt-pfn')
-PAGE = 4096
-PRESENT, FRAME = 1 << 63, (1 << 55) - 1
 IDLE_SECONDS = 10
 # A pass takes those pages out of KVM's tables that the guest's kernel has
 # written since the last one; a region has 512.
@@ -39,13 +34,13 @@ FAULTS_A_PASS = 80
 class Bed(linux.Bed):
     """Guests run under KVM."""
 
+    # All is emulated: the engines leave time to the guests.
+    ksm = {**linux.Bed.ksm, 'sleep-millisecs': 100, 'max-cpu-percent': 20}
+
     @classmethod
     def add_options(cls, parser):
         super().add_options(parser)
         parser.set_defaults(accel='kvm')
-
-    def ksm_option(self):
-        return f'{KSM}{self.ksmtuned.socket}'
 
     def filled(self, number):
         """A guest that idles, with memory that others have, too."""

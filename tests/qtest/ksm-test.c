@@ -223,6 +223,8 @@ static void test_hot_pages(void)
     while (!full_scans(qts)) {
         g_usleep(5000);
     }
+    /* Zero pages to begin with, also where there are no huge pages. */
+    qtest_memset(qts, BASE, 0, HUGE);
     for (int i = 0; i < 100; i++) {
         ksm_write_page(qts, BASE + i * PAGE, 1);
     }

@@ -5,6 +5,7 @@ What they do is in tests/vm/guest-init.
 """
 
 import contextlib
+import json
 import re
 import subprocess
 from pathlib import Path
@@ -31,7 +32,7 @@ class Guest(VM):
         append = (f"ksm.id={number} ksm.workload={workload} "
                   f"memhp_default_state=online_movable {append}")
         if ksm:
-            extra = ("-object", bed.ksm_option(), *extra)
+            extra = ("-object", json.dumps(bed.ksm_properties()), *extra)
         if memory:
             extra = ("-m", memory, *extra)
         super().__init__(bed.arguments.qemu, bed.directory, name,
@@ -44,8 +45,7 @@ class Guest(VM):
         """Waits until it verifies files, and the engine is at work."""
         wait_for(lambda: self.check() or self.checked() > 0,
                  f"{self.name} to verify files", seconds)
-        wait_for(lambda: self.check() or
-                 self.ksm()["figures"]["pages-tracked"] > 0,
+        wait_for(lambda: self.check() or self.tracked() > 0,
                  f"the engine of {self.name} to track pages")
 
     def checked(self):
@@ -117,6 +117,10 @@ class Guest(VM):
 class Bed(cases.Bed):
     """What a case needs: also a ksmtuned, and guests to be ended."""
 
+    # Properties of the guests' ksm objects.
+    ksm = {"sleep-millisecs": 10, "max-cpu-percent": 100,
+           "huge-split-threshold": 1}
+
     @classmethod
     def add_options(cls, parser):
         super().add_options(parser)
@@ -135,14 +139,8 @@ class Bed(cases.Bed):
         self.ksmtuned = self.enter(Ksmtuned(
             arguments.ksmtuned, directory, directory / "ksmtuned.log"))
 
-    def ksm_option(self):
-        return ("ksm,id=ksm0,sleep-millisecs=10,max-cpu-percent=100,"
-                "huge-split-threshold=1,rendezvous.type=unix,"
-                f"rendezvous.path={self.ksmtuned.socket}")
-
     def ksm_properties(self):
-        return {"qom-type": "ksm", "id": "ksm0", "sleep-millisecs": 10,
-                "max-cpu-percent": 100, "huge-split-threshold": 1,
+        return {"qom-type": "ksm", "id": "ksm0", **self.ksm,
                 "rendezvous": {"type": "unix",
                                "path": str(self.ksmtuned.socket)}}
 

@@ -279,7 +279,7 @@ class EngineMerging(Merging):
         self._ksmtuned.check()
 
     def cpu_now(self):
-        self._infos = [vm.execute("query-ksm") for vm in self.vms]
+        self._infos = [vm.ksm() for vm in self.vms]
         # With nothing merged, as by backend null, savings are flat from the
         # start: what is known to be alike has to come to rest as well.
         self._twins.add(PAGE * (self._total("pages-twins")

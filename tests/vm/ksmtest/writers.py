@@ -61,7 +61,7 @@ class Writer:
         raise NotImplementedError
 
     def read_engine(self):
-        self.engine = self.execute("query-ksm")
+        self.engine = self.ksm()
         self.most_sharing = max(self.most_sharing, self.sharing)
 
     @property
