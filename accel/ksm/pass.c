@@ -38,9 +38,7 @@
 static void restart_phase(KsmEngine *e, KsmPhase phase)
 {
     e->phase = phase;
-    e->at_block = QTAILQ_FIRST(&e->blocks);
-    e->at_region = 0;
-    e->at_page = 0;
+    ksm_state_go_to(e, QTAILQ_FIRST(&e->blocks));
 }
 
 void ksm_pass_abandon(KsmEngine *e)
@@ -54,9 +52,7 @@ static bool next_region(KsmEngine *e, KsmBlock **block, size_t *r)
 {
     while (e->at_block && (!e->at_block->eligible ||
                            e->at_region >= e->at_block->n_regions)) {
-        e->at_block = QTAILQ_NEXT(e->at_block, next);
-        e->at_region = 0;
-        e->at_page = 0;
+        ksm_state_go_to(e, QTAILQ_NEXT(e->at_block, next));
     }
     *block = e->at_block;
     *r = e->at_region;

@@ -120,9 +120,7 @@ void ksm_ram_start_block(KsmEngine *e, KsmBlock *block)
 static void skip(KsmEngine *e, KsmBlock *block)
 {
     if (e->at_block == block) {
-        e->at_block = QTAILQ_NEXT(block, next);
-        e->at_region = 0;
-        e->at_page = 0;
+        ksm_state_go_to(e, QTAILQ_NEXT(block, next));
     }
 }
 

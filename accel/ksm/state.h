@@ -97,6 +97,14 @@ static inline bool ksm_state_leaves(const KsmEngine *engine, size_t r,
            (engine->full_scans + r) % KSM_HOT_INTERVAL;
 }
 
+/* The phase goes on at the start of @block; NULL: it is done. */
+static inline void ksm_state_go_to(KsmEngine *engine, KsmBlock *block)
+{
+    engine->at_block = block;
+    engine->at_region = 0;
+    engine->at_page = 0;
+}
+
 /* The kernel refused to mark or to track memory: query-ksm tells.  Lock. */
 static inline void ksm_state_refused(KsmEngine *engine, int error)
 {
