@@ -6,9 +6,9 @@ BUILD := build
 QEMU := $(BUILD)/qemu/qemu-system-x86_64
 KSMTUNED := $(BUILD)/service/ksmtuned
 
-.PHONY: all deps source qemu service guest run run-arguments check check-all \
-        check-sanitize check-valgrind check-qemu torture refresh-patches \
-        install clean distclean help
+.PHONY: all deps source qemu service guest kmod kmod-guest run run-arguments \
+        check check-all check-kmod check-sanitize check-valgrind check-qemu \
+        torture refresh-patches install clean distclean help
 
 all: qemu service
 
@@ -18,6 +18,8 @@ help:
 	@echo "                 GUESTS=4 MEM=256 SECONDS=120 BACKEND=auto ROUNDS=3"
 	@echo "make check       all tests that fit in half an hour"
 	@echo "make check-all   what takes longer: sanitizers, QEMU's own tests"
+	@echo "make kmod        build the kernel module ksmfs; KDIR="
+	@echo "make check-kmod  test it, in an emulated host"
 	@echo "make install     DESTDIR= PREFIX="
 	@echo "make refresh-patches   patches/ from the edited build/source"
 	@echo "See also ./configure --help"
@@ -60,6 +62,15 @@ service: source
 guest: deps
 	@scripts/guest-image
 
+# The module for a kernel that is here; for that of the emulated host.
+KDIR = /lib/modules/$(shell uname -r)/build
+kmod:
+	@scripts/kmod-build "$(KDIR)" $(BUILD)/kmod
+	@echo "$(BUILD)/kmod/ksmfs.ko"
+
+kmod-guest: guest
+	@scripts/kmod-build $(BUILD)/guest/headers/build $(BUILD)/kmod-guest W=1
+
 # Wrong values are refused before anything is built.
 run-arguments: deps
 	@python3 scripts/run-demo --check
@@ -67,9 +78,12 @@ run-arguments: deps
 run: run-arguments qemu service guest
 	@python3 scripts/run-demo
 
-check: qemu service guest
+check: qemu service guest kmod-guest
 	tests/run-checks $(BUILD) series engine service qemu qemu-with-ksm host \
-	    kvm
+	    kmod kvm
+
+check-kmod: qemu service guest kmod-guest
+	tests/run-checks $(BUILD) kmod
 
 # The sanitized builds stand beside the others.
 check-sanitize: source
@@ -109,7 +123,8 @@ refresh-patches: source
 	scripts/source-tree refresh $(BUILD)
 
 clean:
-	rm -rf $(BUILD)/qemu $(BUILD)/service $(BUILD)/run
+	rm -rf $(BUILD)/qemu $(BUILD)/service $(BUILD)/kmod $(BUILD)/kmod-guest \
+	    $(BUILD)/run
 
 distclean:
 	rm -rf $(BUILD)

@@ -21,6 +21,8 @@ from .vm import VM, VMError, tail
 
 TOP = Path(__file__).resolve().parents[3]
 HOST_INIT = TOP / "tests/vm/host-init"
+# Built for the guests' kernel, which the emulated host has, too.
+KSMFS = TOP / "build/kmod-guest/ksmfs.ko"
 MODULES = ("kvm-amd", "ccp", "hwpoison-inject")
 # Of the standard library; what tests have no use for.
 LEFT_OUT = ("config-", "dist-packages", "ensurepip", "idlelib", "lib2to3",
@@ -63,6 +65,8 @@ class Image:
         self._present = set()
         initramfs.add_busybox(self._archive, guest / "busybox", HOST_INIT)
         initramfs.add_modules(self._archive, guest / "linux", MODULES)
+        if KSMFS.exists():
+            self._archive.file("lib/modules/ksmfs.ko", KSMFS.read_bytes())
         self._add_python()
         for name in FIRMWARE:
             self._add(Path(name))

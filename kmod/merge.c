@@ -1,0 +1,317 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * KSMFS_IOC_MERGE: pages are compared, and share a folio if they are alike
+ *
+ * Entries are worked on in batches, since most of the price is to unmap pages,
+ * and neighbours are unmapped together.  What has no twin costs no unmapping:
+ * it is put into the index.
+ *
+ * A page can be compared for good when nobody can write it.  Its slot is
+ * locked, so that it can't be mapped or written by a system call; it is
+ * unmapped, with which MMU notifiers tell KVM; and then nobody but the slot
+ * and we may have a reference.  Who gets one later, gets it from the slot, and
+ * waits for the lock; or is looking at all of memory, and writes nothing.  So
+ * its count needs no freezing, with which faults would have to spin.
+ */
+#include <linux/highmem.h>
+#include <linux/pagemap.h>
+#include <linux/sched/signal.h>
+#include <linux/uaccess.h>
+
+#include "index.h"
+#include "slot.h"
+#include "trace.h"
+
+#define BATCH	32
+
+/**
+ * struct pending - an entry that has a twin
+ * @entry: the entry
+ * @slot: locked
+ * @twin: the slot of a private twin, locked, if @has_twin
+ * @shared: a shared twin, with a reference; or NULL
+ * @has_twin: see @twin.  With neither, the page is zero
+ */
+struct pending {
+	struct ksmfs_merge_entry *entry;
+	struct ksmfs_slot slot;
+	struct ksmfs_slot twin;
+	struct folio *shared;
+	bool has_twin;
+};
+
+struct batch {
+	struct ksmfs_mount *mount;
+	struct ksmfs_inode *ki;
+	unsigned int n;
+	struct pending pending[BATCH];
+	struct ksmfs_merge_entry entries[BATCH];
+};
+
+static bool is_same(struct folio *a, struct folio *b)
+{
+	const void *at_a = kmap_local_folio(a, 0);
+	const void *at_b = kmap_local_folio(b, 0);
+	bool same = !memcmp(at_a, at_b, PAGE_SIZE);
+
+	kunmap_local(at_b);
+	kunmap_local(at_a);
+	return same;
+}
+
+static bool is_zero(struct folio *folio)
+{
+	const void *at = kmap_local_folio(folio, 0);
+	bool zero = !memchr_inv(at, 0, PAGE_SIZE);
+
+	kunmap_local(at);
+	return zero;
+}
+
+/* With the slot locked and unmapped: can someone write the page? */
+static bool is_held(const struct ksmfs_slot *slot)
+{
+	/* The slot's reference, and ours. */
+	return folio_ref_count(slot->folio) != 2;
+}
+
+static bool is_at_limit(struct ksmfs_mount *mount)
+{
+	unsigned long max = READ_ONCE(mount->options.max_shared);
+
+	return max && percpu_counter_compare(&mount->pages_shared, max) >= 0;
+}
+
+static enum ksmfs_result merge_zero(struct pending *p)
+{
+	if (!is_zero(p->slot.folio))
+		return KSMFS_CHANGED;
+	ksmfs_slot_make_zero(&p->slot);
+	return KSMFS_MERGED;
+}
+
+static enum ksmfs_result merge_shared(struct ksmfs_mount *mount,
+				      struct pending *p)
+{
+	if (!is_same(p->slot.folio, p->shared))
+		return KSMFS_CHANGED;
+	if (!ksmfs_index_share(mount, p->shared))
+		return KSMFS_BUSY;
+	ksmfs_slot_share(&p->slot, p->shared);
+	return KSMFS_MERGED;
+}
+
+static enum ksmfs_result merge_twin(struct ksmfs_mount *mount,
+				    struct pending *p)
+{
+	if (is_held(&p->twin))
+		return KSMFS_BUSY;
+	if (!is_same(p->slot.folio, p->twin.folio))
+		return KSMFS_CHANGED;
+	if (is_at_limit(mount))
+		return KSMFS_LIMIT;
+	ksmfs_slot_make_shared(&p->twin);
+	ksmfs_index_share(mount, p->twin.folio);
+	ksmfs_slot_share(&p->slot, p->twin.folio);
+	return KSMFS_MERGED;
+}
+
+static void merge_pending(struct batch *batch, struct pending *p)
+{
+	enum ksmfs_result result;
+
+	if (is_held(&p->slot))
+		result = KSMFS_BUSY;
+	else if (p->shared)
+		result = merge_shared(batch->mount, p);
+	else if (p->has_twin)
+		result = merge_twin(batch->mount, p);
+	else
+		result = merge_zero(p);
+	p->entry->result = result;
+	trace_ksmfs_merge(batch->ki, p->entry);
+
+	ksmfs_slot_unlock(&p->slot);
+	if (p->has_twin)
+		ksmfs_slot_unlock(&p->twin);
+	if (p->shared)
+		folio_put(p->shared);
+}
+
+/* The slot to be unmapped for an entry: the @side 0 is its own. */
+static const struct ksmfs_slot *slot_of(const struct pending *p, int side)
+{
+	return !side ? &p->slot : p->has_twin ? &p->twin : NULL;
+}
+
+/* Neighbours are unmapped together, and what is not mapped is left out. */
+static void unmap(struct batch *batch, int side)
+{
+	const struct ksmfs_slot *first = NULL;
+	unsigned long n = 0;
+
+	for (unsigned int i = 0; i <= batch->n; i++) {
+		const struct ksmfs_slot *slot = i < batch->n ?
+			slot_of(&batch->pending[i], side) : NULL;
+
+		if (slot && !folio_mapped(slot->folio))
+			slot = NULL;
+		if (slot && first && slot->ki == first->ki &&
+		    slot->index == first->index + n) {
+			n++;
+			continue;
+		}
+		if (first)
+			unmap_mapping_pages(first->ki->vfs_inode.i_mapping,
+					    first->index, n, false);
+		first = slot;
+		n = 1;
+	}
+}
+
+static void flush(struct batch *batch)
+{
+	unmap(batch, 0);
+	unmap(batch, 1);
+	for (unsigned int i = 0; i < batch->n; i++)
+		merge_pending(batch, &batch->pending[i]);
+	batch->n = 0;
+}
+
+/*
+ * Is @folio, which has the digest, a twin?  KSMFS_MERGED if it is, and locked
+ * where it has to be; KSMFS_CHANGED if it is another page; else why it can't
+ * be told.  Takes over the reference.
+ */
+static enum ksmfs_result try_twin(struct batch *batch, struct pending *p,
+				  struct folio *folio)
+{
+	enum ksmfs_result result = KSMFS_BUSY;
+
+	/* A first look, so that no page is unmapped for nothing. */
+	if (PageHWPoison(folio_page(folio, 0)) ||
+	    !is_same(p->slot.folio, folio)) {
+		result = KSMFS_CHANGED;
+	} else if (ksmfs_folio_is_shared(folio, batch->mount)) {
+		p->shared = folio;
+		return KSMFS_MERGED;
+	} else if (is_at_limit(batch->mount)) {
+		result = KSMFS_LIMIT;
+	} else if (ksmfs_slot_trylock_folio(&p->twin, batch->mount, folio)) {
+		if (ksmfs_index_has(folio, p->entry->digest)) {
+			p->has_twin = true;
+			return KSMFS_MERGED;
+		}
+		folio_unlock(folio);
+	}
+	folio_put(folio);
+	return result;
+}
+
+/* Look for a twin of the page; KSMFS_MERGED if @p has one. */
+static enum ksmfs_result find_twin(struct batch *batch, struct pending *p)
+{
+	struct folio *found[KSMFS_DIGEST_MAX];
+	enum ksmfs_result result = KSMFS_CHANGED;
+	unsigned int n, i;
+
+	n = ksmfs_index_find(batch->mount, p->entry->digest, p->slot.folio,
+			     found);
+	for (i = 0; i < n && result == KSMFS_CHANGED; i++)
+		result = try_twin(batch, p, found[i]);
+	for (; i < n; i++)
+		folio_put(found[i]);
+	if (result != KSMFS_CHANGED)
+		return result;
+	if (n && xa_get_mark(&batch->ki->slots, p->slot.index, KSMFS_WRITTEN))
+		return KSMFS_CHANGED;
+	return ksmfs_index_add(batch->mount, p->slot.folio,
+			       p->entry->digest) ? KSMFS_INDEXED : KSMFS_LIMIT;
+}
+
+/* KSMFS_MERGED if the entry is one to be merged, which is in the batch then. */
+static enum ksmfs_result prepare(struct batch *batch,
+				 struct ksmfs_merge_entry *entry)
+{
+	struct pending *p = &batch->pending[batch->n];
+	enum ksmfs_result result = KSMFS_MERGED;
+
+	*p = (struct pending) { .entry = entry };
+	if (entry->index >= ksmfs_end(batch->ki))
+		return KSMFS_ABSENT;
+	if (!ksmfs_slot_trylock(&p->slot, batch->ki, entry->index))
+		return KSMFS_BUSY;
+	if (!p->slot.entry)
+		result = KSMFS_ABSENT;
+	else if (!ksmfs_slot_is_private(&p->slot))
+		result = KSMFS_ALREADY;
+	else if (PageHWPoison(folio_page(p->slot.folio, 0)))
+		result = KSMFS_BUSY;
+	else if (!is_zero(p->slot.folio))
+		result = find_twin(batch, p);
+	if (result == KSMFS_MERGED)
+		batch->n++;
+	else
+		ksmfs_slot_unlock(&p->slot);
+	return result;
+}
+
+static void merge_entries(struct batch *batch, unsigned int n)
+{
+	for (unsigned int i = 0; i < n; i++) {
+		struct ksmfs_merge_entry *entry = &batch->entries[i];
+		enum ksmfs_result result = prepare(batch, entry);
+
+		if (result == KSMFS_BUSY && batch->n) {
+			/* It may be the batch that has it. */
+			flush(batch);
+			result = prepare(batch, entry);
+		}
+		if (result == KSMFS_MERGED)
+			continue;
+		entry->result = result;
+		trace_ksmfs_merge(batch->ki, entry);
+	}
+	flush(batch);
+}
+
+int ksmfs_merge(struct ksmfs_inode *ki, struct ksmfs_merge *merge)
+{
+	struct ksmfs_merge_entry __user *user = u64_to_user_ptr(merge->entries);
+	struct batch *batch;
+	int err = 0;
+
+	batch = kmalloc(sizeof(*batch), GFP_KERNEL_ACCOUNT);
+	if (!batch)
+		return -ENOMEM;
+	batch->ki = ki;
+	batch->mount = ksmfs_mount_of(ki);
+	batch->n = 0;
+	for (merge->done = 0; merge->done < merge->count;) {
+		unsigned int n = min(merge->count - merge->done, BATCH);
+
+		if (signal_pending(current)) {
+			err = -EINTR;
+			break;
+		}
+		if (copy_from_user(batch->entries, user + merge->done,
+				   n * sizeof(*user))) {
+			err = -EFAULT;
+			break;
+		}
+		for (unsigned int i = 0; i < n && !err; i++)
+			err = batch->entries[i].reserved ? -EINVAL : 0;
+		if (err)
+			break;
+		merge_entries(batch, n);
+		if (copy_to_user(user + merge->done, batch->entries,
+				 n * sizeof(*user))) {
+			err = -EFAULT;
+			break;
+		}
+		merge->done += n;
+		cond_resched();
+	}
+	kfree(batch);
+	return merge->done && err == -EINTR ? 0 : err;
+}
