@@ -46,6 +46,8 @@ static void mark_range(struct ksmfs_inode *ki, pgoff_t start, pgoff_t end)
 	unsigned int n = 0;
 	void *entry;
 
+	if (start == end)
+		return;
 	xas_lock(&xas);
 	xas_for_each(&xas, entry, end - 1) {
 		xas_set_mark(&xas, KSMFS_WRITTEN);
@@ -199,11 +201,17 @@ int ksmfs_collect(struct file *file, struct ksmfs_collect *collect)
 	unsigned long index = collect->start;
 	int err;
 
-	if (!collect->max)
+	if (!collect->max && !(collect->flags & KSMFS_COLLECT_RESTART))
 		return -EINVAL;
 	err = claim(ki, file);
 	if (err)
 		return err;
+	if (collect->flags & KSMFS_COLLECT_RESTART) {
+		mark_range(ki, collect->start, collect->end);
+		collect->next = collect->end;
+		collect->count = 0;
+		return 0;
+	}
 	slots = kmalloc_array(RUN, sizeof(*slots), GFP_KERNEL_ACCOUNT);
 	if (!slots)
 		return -ENOMEM;
@@ -217,7 +225,8 @@ int ksmfs_collect(struct file *file, struct ksmfs_collect *collect)
 			collect->next = index;
 			break;
 		}
-		n = collect_run(ki, index, collect->end, slots);
+		n = collect->flags & KSMFS_COLLECT_PEEK ?
+		    1 : collect_run(ki, index, collect->end, slots);
 		err = report(ki, &out, index, n);
 		index += n;
 		cond_resched();

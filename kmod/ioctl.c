@@ -28,7 +28,9 @@ static int do_info(struct file *file, union argument *arg)
 
 static int do_collect(struct file *file, union argument *arg)
 {
-	if (arg->collect.flags || arg->collect.start > arg->collect.end)
+	if (arg->collect.flags > KSMFS_COLLECT_PEEK ||
+	    hweight32(arg->collect.flags) > 1 ||
+	    arg->collect.start > arg->collect.end)
 		return -EINVAL;
 	return ksmfs_collect(file, &arg->collect);
 }

@@ -16,8 +16,7 @@
 
 static bool ksmd_probe(KsmBlock *block)
 {
-    /* Private anonymous memory is what ksm_block_is_eligible() lets through. */
-    return true;
+    return ksm_block_is_private(block);
 }
 
 static bool ksmd_available(Error **errp)

@@ -11,7 +11,7 @@
 
 static bool null_probe(KsmBlock *block)
 {
-    return true;
+    return ksm_block_is_private(block);
 }
 
 static bool null_available(Error **errp)

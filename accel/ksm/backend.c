@@ -38,7 +38,7 @@ void ksm_backend_withdraw(KsmTwins *twins, KsmBlock *block, size_t page)
 {
     KsmPage record = block->pages[page];
 
-    if (record & KSM_PAGE_SUBMITTED) {
+    if ((record & KSM_PAGE_SUBMITTED) && block->backend->withdraw) {
         block->backend->withdraw(twins, block, page,
                                  record & KSM_PAGE_DIGEST);
     }
@@ -50,10 +50,10 @@ bool ksm_backend_available(KsmBackendType type, Error **errp)
 
     for (int i = 0; type == KSM_BACKEND_TYPE_AUTO &&
                     i < KSM_BACKEND_TYPE__MAX; i++) {
-        if (backends[i] &&
+        if (backends[i] && backends[i]->available &&
             (!best || backends[i]->preference > best->preference)) {
             best = backends[i];
         }
     }
-    return best->available(errp);
+    return !best->available || best->available(errp);
 }

@@ -11,6 +11,7 @@
 #ifndef ACCEL_KSM_BACKEND_H
 #define ACCEL_KSM_BACKEND_H
 
+#include "tracker.h"
 #include "twins.h"
 
 struct KsmBackend {
@@ -22,8 +23,26 @@ struct KsmBackend {
      */
     bool (*probe)(KsmBlock *block);
     /*
+     * Begin and end to serve @block, which has page records meanwhile.  NULL
+     * if there is nothing to be done.
+     */
+    void (*attach)(KsmBlock *block);
+    void (*detach)(KsmBlock *block);
+    /*
+     * As ksm_tracker_written() and ksm_tracker_rearm(), of the pages
+     * [@first, @last).  Only pages with memory are found.
+     *
+     * NULL: the engine tracks the memory by userfaultfd, and where enough of
+     * it merges.  Otherwise all of the block is tracked by these, from the
+     * start, and is neither marked nor kept in huge pages.
+     */
+    int (*written)(KsmBlock *block, size_t first, size_t last,
+                   KsmPageRange ranges[KSM_TRACKER_RANGES], uint64_t *next);
+    int (*rearm)(KsmBlock *block, size_t first, size_t last);
+    /*
      * Can it merge at all here?  False, with the way out in @errp, where the
-     * host lacks what it needs: it then tracks and hashes as usual.
+     * host lacks what it needs: it then tracks and hashes as usual.  NULL if
+     * it depends on the block only.
      */
     bool (*available)(Error **errp);
     /*
@@ -33,10 +52,10 @@ struct KsmBackend {
      */
     void (*submit)(KsmTwins *twins, KsmBlock *block,
                    const KsmCandidate *candidates, size_t n);
-    /* The page has no longer the @digest that was submitted. */
+    /* The page has no longer the @digest that was submitted.  Or NULL. */
     void (*withdraw)(KsmTwins *twins, KsmBlock *block, size_t page,
                      uint64_t digest);
-    /* The last two are NULL where nothing is ever merged. */
+    /* The next two are NULL where pages are not marked. */
     /*
      * Let the kernel merge the pages [@first, @last), which have just gained
      * twins.  Returns false with errno set if the kernel refuses.
@@ -47,6 +66,13 @@ struct KsmBackend {
      * merged memory of their own.  Returns false with errno set if it can't.
      */
     bool (*unmerge)(KsmBlock *block, size_t first, size_t last);
+    /*
+     * Give merged pages of [@first, @last) memory of their own, at once; or
+     * NULL.  Returns false with errno set if it can't.
+     */
+    bool (*split)(KsmBlock *block, size_t first, size_t last);
+    /* Add what only the backend knows.  Or NULL.  Any thread. */
+    void (*query)(const KsmBlock *block, KsmRAMBlockInfo *info);
 };
 
 /* Call from type_init() or a constructor; @backend must stay. */

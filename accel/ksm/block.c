@@ -156,13 +156,9 @@ bool ksm_block_is_eligible(KsmBlock *block)
         block->reason = KSM_INELIGIBLE_READ_ONLY;
     } else if (current_machine->cgs || (rb->flags & RAM_GUEST_MEMFD)) {
         block->reason = KSM_INELIGIBLE_CONFIDENTIAL;
-    } else if (rb->flags & RAM_SHARED) {
-        block->reason = KSM_INELIGIBLE_SHARED;
     } else if (rb->flags & RAM_PREALLOC) {
         /* The memory is a device's or an accelerator's own. */
         block->reason = KSM_INELIGIBLE_DEVICE;
-    } else if (rb->fd >= 0) {
-        block->reason = KSM_INELIGIBLE_FILE;
     } else if (block->size < page_size ||
                !QEMU_IS_ALIGNED((uintptr_t)block->host | block->size,
                                 page_size)) {
@@ -173,6 +169,32 @@ bool ksm_block_is_eligible(KsmBlock *block)
         return true;
     }
     return false;
+}
+
+bool ksm_block_is_private(KsmBlock *block)
+{
+    RAMBlock *rb;
+
+    RCU_READ_LOCK_GUARD();
+    rb = find_ram_block(block->host);
+    if (rb->flags & RAM_SHARED) {
+        block->reason = KSM_INELIGIBLE_SHARED;
+    } else if (rb->fd >= 0) {
+        block->reason = KSM_INELIGIBLE_FILE;
+    } else {
+        return true;
+    }
+    return false;
+}
+
+int ksm_block_shared_fd(const KsmBlock *block, uint64_t *offset)
+{
+    RAMBlock *rb;
+
+    RCU_READ_LOCK_GUARD();
+    rb = find_ram_block(block->host);
+    *offset = rb->fd_offset;
+    return rb->flags & RAM_SHARED ? rb->fd : -1;
 }
 
 char *ksm_block_ineligible_message(const KsmBlock *block,
@@ -189,7 +211,7 @@ char *ksm_block_ineligible_message(const KsmBlock *block,
             " is marked whole",
         [KSM_INELIGIBLE_DEVICE] = "is a device's memory",
         [KSM_INELIGIBLE_SHARED] =
-            "is share=on, and the kernel merges only private memory: use"
+            "is share=on and not on ksmfs: mount ksmfs and use mem-path=, or"
             " share=off",
         [KSM_INELIGIBLE_FILE] =
             "is private memory of a file: use memory-backend-ram",
@@ -200,6 +222,9 @@ char *ksm_block_ineligible_message(const KsmBlock *block,
             "is pinned for a device: without vfio devices it can be merged",
         [KSM_INELIGIBLE_RECEIVING] = "is being received by migration",
         [KSM_INELIGIBLE_UNALIGNED] = "is not made of whole host pages",
+        [KSM_INELIGIBLE_NOT_KSMFS] =
+            "is not on ksmfs: use memory-backend-file with share=on and"
+            " mem-path= on a mount of it, or backend=auto",
         [KSM_INELIGIBLE_TOO_LARGE] =
             "has more pages than can be numbered together with the others':"
             " give the guest less than 2^32 pages",

@@ -15,7 +15,7 @@
 #include "exec/ramlist.h"
 #include "qapi/qapi-types-ksm.h"
 #include "qemu/queue.h"
-#include "page.h"
+#include "hasher.h"
 
 /*
  * A region is the memory that one huge page covers: 2 MiB.  It is the unit of
@@ -66,6 +66,8 @@ typedef struct KsmBlock {
     bool whole;             /* we did; only while !eligible */
     KsmIneligible reason;
     const KsmBackend *backend;      /* of a block that is or was eligible */
+    void *attached;         /* the backend's own; only while attached */
+    KsmHasher *hasher;      /* of the backend; NULL: the engine's */
 
     /* The rest is set while eligible. */
     size_t n_pages;         /* of the used length */
@@ -99,6 +101,12 @@ KsmBlock *ksm_block_leave(KsmBlock *block);
  * block->reason; backends add their own reasons.  Any thread.
  */
 bool ksm_block_is_eligible(KsmBlock *block);
+/*
+ * It is neither shared nor of a file.  Returns false and sets block->reason.
+ */
+bool ksm_block_is_private(KsmBlock *block);
+/* The file that shared memory is of, and where in it; -1 if there is none. */
+int ksm_block_shared_fd(const KsmBlock *block, uint64_t *offset);
 /* It is a ROM: RAMBlocks become one after they are added.  Any thread. */
 bool ksm_block_is_read_only(const KsmBlock *block);
 /* What mem-merge= and merge= say of the block now.  BQL. */

@@ -119,6 +119,9 @@ static KsmRAMBlockInfo *query_block(const KsmBlock *block)
         info->backend = block->backend->type;
         info->figures = g_new0(KsmFigures, 1);
         ksm_block_add_figures(block, info->figures);
+        if (block->backend->query) {
+            block->backend->query(block, info);
+        }
     } else {
         info->has_ineligible = true;
         info->ineligible = reason;
@@ -133,6 +136,7 @@ static KsmInfo *query(KsmObject *ksm)
     KsmInfo *info = g_new0(KsmInfo, 1);
     KsmRAMBlockInfoList **tail = &info->ramblocks;
     g_autofree char *stat = NULL;
+    KsmRAMBlockInfo *block_info;
     KsmBlock *block;
     int64_t value;
 
@@ -169,7 +173,13 @@ static KsmInfo *query(KsmObject *ksm)
     }
     QTAILQ_FOREACH(block, &e->blocks, next) {
         info->metadata_bytes += ksm_block_metadata(block);
-        QAPI_LIST_APPEND(tail, query_block(block));
+        block_info = query_block(block);
+        QAPI_LIST_APPEND(tail, block_info);
+        if (block_info->has_pages_sharing) {
+            info->has_pages_sharing = true;
+            info->pages_sharing += block_info->pages_sharing;
+            info->has_bytes_saved = false;
+        }
     }
     return info;
 }

@@ -63,13 +63,14 @@ static bool next_region(KsmEngine *e, KsmBlock **block, size_t *r)
 static bool note_written(KsmEngine *e, KsmBlock *block, size_t p, int *budget)
 {
     const size_t r = ksm_block_region_of(block, p);
+    const KsmPage merged = block->backend->written ? KSM_PAGE_TWIN
+                                                   : KSM_PAGE_MARKED;
     KsmPage page = block->pages[p];
 
     if (page & KSM_PAGE_POISONED) {
         return true;
     }
-    e->cow_breaks += (page & (KSM_PAGE_MARKED | KSM_PAGE_WRITTEN)) ==
-                     KSM_PAGE_MARKED;
+    e->cow_breaks += (page & (merged | KSM_PAGE_WRITTEN)) == merged;
     page = ksm_page_written(page);
     if (ksm_page_heat(page) == KSM_PAGE_VOLATILE) {
         ksm_backend_withdraw(&e->twins, block, p);
@@ -85,12 +86,28 @@ static bool note_written(KsmEngine *e, KsmBlock *block, size_t p, int *budget)
     return true;
 }
 
+/* As ksm_tracker_written(), of pages [@p, @last). */
+static int find_written(KsmEngine *e, KsmBlock *block, size_t p, size_t last,
+                        KsmPageRange ranges[KSM_TRACKER_RANGES],
+                        uint64_t *next)
+{
+    if (block->backend->written) {
+        return block->backend->written(block, p, last, ranges, next);
+    }
+    return ksm_tracker_written(&e->tracker,
+                               (uintptr_t)ksm_block_page_host(block, p),
+                               (uintptr_t)ksm_block_page_host(block, last),
+                               ranges, next);
+}
+
 static void rearm(KsmEngine *e, KsmBlock *block, size_t p, size_t end,
                   int *budget)
 {
-    int ret = ksm_tracker_rearm(&e->tracker,
-                                (uintptr_t)ksm_block_page_host(block, p),
-                                (uintptr_t)ksm_block_page_host(block, end));
+    int ret = block->backend->rearm
+        ? block->backend->rearm(block, p, end)
+        : ksm_tracker_rearm(&e->tracker,
+                            (uintptr_t)ksm_block_page_host(block, p),
+                            (uintptr_t)ksm_block_page_host(block, end));
 
     if (ret < 0) {
         ksm_state_refused(e, -ret);
@@ -145,8 +162,7 @@ static void collect(KsmEngine *e, KsmBlock *block, size_t r)
     last = (start + size - block->host) / page_size;
     /* The block may have shrunk since. */
     p = MIN(MAX((start - block->host) / page_size, e->at_page), last);
-    n = ksm_tracker_written(&e->tracker, host + p * page_size,
-                            host + last * page_size, ranges, &next);
+    n = find_written(e, block, p, last, ranges, &next);
     if (n < 0) {
         ksm_state_refused(e, -n);
         e->at_region = end;
@@ -277,6 +293,10 @@ static void mark_phase(KsmEngine *e, KsmBlock *block, size_t r)
 
     e->at_region++;
     region->quiet = MIN(region->quiet + 1, UINT8_MAX);
+    if (block->backend->written) {
+        /* Merged when it was submitted: there is nothing to mark. */
+        return;
+    }
     if (region->blanket) {
         if (!may_give_back(e, r)) {
             return;
@@ -368,6 +388,27 @@ static void end_pass(KsmEngine *e, int64_t now_ns)
     trace_ksm_pass_end(e->full_scans, e->pass_hashed, e->last_pass_ns);
 }
 
+/* Merged pages of the region get memory of their own. */
+static void split(KsmEngine *e, KsmBlock *block, size_t r)
+{
+    size_t first, last;
+
+    ksm_region_pages(block, r, &first, &last);
+    if (!block->backend->split(block, first, last)) {
+        ksm_state_refused(e, errno);
+    }
+    /* Should passes run again, all of it is submitted again. */
+    for (size_t p = first; p < last; p++) {
+        KsmPage page = block->pages[p];
+
+        if (page & KSM_PAGE_HASHED) {
+            ksm_block_set_page(block, p, KSM_PAGE_WRITTEN |
+                ksm_page_set_age(0, KSM_PAGE_AGE_MAX));
+            block->regions[r].pending = true;
+        }
+    }
+}
+
 /* A region of what ksm-unmerge asked for. */
 static bool unmerge_step(KsmEngine *e)
 {
@@ -387,7 +428,11 @@ static bool unmerge_step(KsmEngine *e)
         demand(e, &sum);
         return false;
     }
-    withdraw(e, block, r);
+    if (block->backend->split) {
+        split(e, block, r);
+    } else {
+        withdraw(e, block, r);
+    }
     e->at_region++;
     return true;
 }

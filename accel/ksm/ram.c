@@ -91,6 +91,14 @@ static void adopt_rom(KsmEngine *e, KsmBlock *block)
     block->reason = KSM_INELIGIBLE_READ_ONLY;
 }
 
+/* The backend says what is written, in all regions. */
+static void watch_all(KsmBlock *block)
+{
+    for (size_t r = 0; r < block->n_regions; r++) {
+        block->regions[r].armed = true;
+    }
+}
+
 void ksm_ram_start_block(KsmEngine *e, KsmBlock *block)
 {
     uint32_t first;
@@ -110,6 +118,13 @@ void ksm_ram_start_block(KsmEngine *e, KsmBlock *block)
         return;
     }
     ksm_block_start(block, first);
+    if (block->backend->attach) {
+        block->backend->attach(block);
+    }
+    if (block->backend->written) {
+        watch_all(block);
+        block->blanket = false;
+    }
     for (size_t r = 0; block->blanket && r < block->n_regions; r++) {
         block->regions[r].blanket = true;
     }
@@ -130,7 +145,12 @@ void ksm_ram_stop_block(KsmEngine *e, KsmBlock *block)
 
     skip(e, block);
     if (block->eligible) {
-        ksm_ram_disarm(e, block, 0, block->n_regions);
+        if (!block->backend->written) {
+            ksm_ram_disarm(e, block, 0, block->n_regions);
+        }
+        if (block->backend->detach) {
+            block->backend->detach(block);
+        }
         leaving = ksm_block_leave(block);
         QTAILQ_INSERT_TAIL(&e->leaving, leaving, next);
     }
@@ -182,6 +202,9 @@ static void ram_resized(RAMBlockNotifier *n, void *host, size_t old_size,
         ksm_backend_withdraw(&e->twins, block, p);
     }
     ksm_block_resize(block, new_size);
+    if (block->eligible && block->backend->written) {
+        watch_all(block);
+    }
 }
 
 void ksm_ram_set_merge(KsmEngine *e, void *host, bool merge)

@@ -147,6 +147,26 @@ static void resubmit(KsmEngine *e, KsmBlock *block, size_t r)
 }
 
 /*
+ * The pages [@first, @last) that may be read.  Those that a backend reports as
+ * written were there.  One that was discarded since reads as zeros, which
+ * brings no memory in.
+ */
+static int resident(KsmEngine *e, KsmBlock *block, size_t first, size_t last,
+                    KsmPageRange ranges[KSM_REGION_MAX_PAGES])
+{
+    const uint64_t start = (uintptr_t)ksm_block_page_host(block, first);
+    const uint64_t end = (uintptr_t)ksm_block_page_host(block, last);
+    uint64_t next;
+
+    if (block->backend->written) {
+        ranges[0] = (KsmPageRange) { .start = start, .end = end };
+        return 1;
+    }
+    return ksm_pagemap_present(&e->pagemap, start, end, ranges,
+                               KSM_REGION_MAX_PAGES, &next);
+}
+
+/*
  * Hash those of the region's resident pages that are due: all of an unarmed
  * region, and of an armed one those that were written and then left alone.
  */
@@ -159,13 +179,11 @@ static void read_region(KsmEngine *e, KsmBlock *block, size_t r)
     KsmPageRange ranges[KSM_REGION_MAX_PAGES];
     size_t first, last, p, n_candidates = 0;
     RegionNews news = { 0 };
-    uint64_t next;
+    const KsmHasher *hasher = block->hasher ?: &e->hasher;
     int n;
 
     ksm_region_pages(block, r, &first, &last);
-    n = ksm_pagemap_present(&e->pagemap, host + first * page_size,
-                            host + last * page_size, ranges,
-                            ARRAY_SIZE(ranges), &next);
+    n = resident(e, block, first, last, ranges);
     if (n < 0) {
         ksm_state_refused(e, -n);
         return;
@@ -207,18 +225,23 @@ static void read_region(KsmEngine *e, KsmBlock *block, size_t r)
                 continue;
             }
             news.hashed++;
-            switch (ksm_hasher_page(&e->hasher, ksm_block_page_host(block, p),
+            switch (ksm_hasher_page(hasher, ksm_block_page_host(block, p),
                                     page_size, &digest)) {
             case KSM_HASH_ZERO:
-                note_zero(e, block, p, region->armed, &news);
-                break;
-            case KSM_HASH_POISONED:
-                note_poisoned(e, block, p);
-                break;
+                if (!block->backend->written) {
+                    note_zero(e, block, p, region->armed, &news);
+                    break;
+                }
+                /* To be merged like any other. */
+                digest = hasher->zero_digest;
+                /* fall through */
             case KSM_HASH_OK:
                 if (note_digest(e, block, p, digest, region->armed, &news)) {
                     candidates[n_candidates++] = (KsmCandidate) { digest, p };
                 }
+                break;
+            case KSM_HASH_POISONED:
+                note_poisoned(e, block, p);
                 break;
             }
         }
@@ -285,7 +308,7 @@ bool ksm_reader_step(KsmEngine *e, KsmBlock *block, size_t r)
     if (region->due) {
         region->due--;
     }
-    if (region->armed && !region->due) {
+    if (region->armed && !region->due && !block->backend->written) {
         rehash(e, block, r);
         region->due = REHASH_INTERVAL;
     }

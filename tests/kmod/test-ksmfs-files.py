@@ -183,6 +183,21 @@ def test_collect_reports_every_write(bed):
         second.close()
 
 
+def test_collect_peek_and_restart(bed):
+    """to peek reports again and again; to restart, all pages once more"""
+    with bed.mount() as mount, mount.file('a', 64) as a:
+        a[3] = a[5] = page(1)
+        for _ in range(2):
+            check_equal(a.collect(flags=ksmfs.COLLECT_PEEK)[0],
+                        [(3, 4), (5, 6)], 'peeked')
+        check_equal(a.collect(4, 64)[0], [(5, 6)], 'collected')
+        check_equal(a.collect(flags=ksmfs.COLLECT_PEEK)[0], [(3, 4)],
+                    'peeked')
+        check_equal(a.collect(flags=ksmfs.COLLECT_RESTART, most=0)[0], [],
+                    'restarted')
+        check_equal(a.collect()[0], [(3, 4), (5, 6)], 'all')
+
+
 def test_collect_full_output(bed):
     """with no room for all, only what is reported is taken as seen"""
     with bed.mount() as mount, mount.file('a', 64) as a:

@@ -31,17 +31,7 @@ IDLE_SECONDS = 10
 FAULTS_A_PASS = 80
 
 
-class Bed(linux.Bed):
-    """Guests run under KVM."""
-
-    # All is emulated: the engines leave time to the guests.
-    ksm = {**linux.Bed.ksm, 'sleep-millisecs': 100, 'max-cpu-percent': 20}
-
-    @classmethod
-    def add_options(cls, parser):
-        super().add_options(parser)
-        parser.set_defaults(accel='kvm')
-
+class Bed(linux.KVMBed):
     def filled(self, number):
         """A guest that idles, with memory that others have, too."""
         return self.start(f'guest-{number}', number=number, workload='idle',

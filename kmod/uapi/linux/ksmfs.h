@@ -84,10 +84,23 @@ struct ksmfs_range {
 	__u64 end;
 };
 
+/*
+ * Flags of struct ksmfs_collect, of which at most one may be set.
+ *
+ * KSMFS_COLLECT_RESTART: report nothing now, and all pages of the range as if
+ * they never were, next time.  @ranges and @max are not used.
+ *
+ * KSMFS_COLLECT_PEEK: report, but don't watch again: it costs no write a fault,
+ * and the same is reported next time.  For whoever wants to leave pages out
+ * that are written all the time anyway.
+ */
+#define KSMFS_COLLECT_RESTART	(1U << 0)
+#define KSMFS_COLLECT_PEEK	(1U << 1)
+
 /**
  * struct ksmfs_collect - argument of KSMFS_IOC_COLLECT
  * @size: sizeof(struct ksmfs_collect)
- * @flags: must be 0
+ * @flags: 0, or KSMFS_COLLECT_*
  * @start: index of the first page to look at
  * @end: index behind the last; may be beyond the end of the file
  * @ranges: address of an array of struct ksmfs_range: out: pages that were

@@ -132,6 +132,9 @@ def follow(vm, output, seconds, show):
         if ended:
             break
         if time.monotonic() > deadline:
+            vm.log.write_text("\n".join(
+                vm.qmp.human(f"info {what}") for what in
+                ("registers", "lapic", "pic", "cpus")))
             raise HostError(f"not over after {seconds} s; its console:\n"
                             + tail(vm.console, 30))
         time.sleep(0.2)
@@ -157,7 +160,9 @@ def run(command, directory, *, qemu=programs.BUILT["qemu"], memory_mib=3072,
     # guests and hosts crash.
     vm = VM(qemu, directory, "host", memory_mib=memory_mib,
             cpu="max,+svm,+npt", kernel=guest / "vmlinuz", initrd=initrd,
-            append="loglevel=7", extra=("-serial", f"file:{output}"))
+            # A periodic tick: TCG now and then loses the interrupt of a timer
+            # that fires once, and all would wait for it for ever.
+            append="loglevel=7 nohz=off highres=off", extra=("-serial", f"file:{output}"))
     try:
         with vm:
             status = follow(vm, output, seconds, show)

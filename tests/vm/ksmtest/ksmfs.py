@@ -12,6 +12,7 @@ import subprocess
 from pathlib import Path
 
 MAGIC = 0xBC
+COLLECT_RESTART, COLLECT_PEEK = 1, 2
 PAGE = mmap.PAGESIZE
 
 RESULTS = (None, "merged", "already", "indexed", "changed", "busy", "limit",
@@ -108,10 +109,11 @@ class File:
                                       count=len(pages)))
         return [RESULTS[entry.result] for entry in entries[:answer.done]]
 
-    def collect(self, start=0, end=1 << 52, most=1000):
+    def collect(self, start=0, end=1 << 52, most=1000, flags=0):
         """Ranges that were written, and where to go on."""
         ranges = (Range * most)()
-        answer = ioctl(self.fd, Collect(start=start, end=end, max=most,
+        answer = ioctl(self.fd, Collect(flags=flags, start=start, end=end,
+                                        max=most,
                                         ranges=ctypes.addressof(ranges)))
         return ([(r.start, r.end) for r in ranges[:answer.count]],
                 answer.next)

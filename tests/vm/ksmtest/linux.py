@@ -154,3 +154,15 @@ class Bed(cases.Bed):
 
     def socket(self, name):
         return f"unix:{self.directory}/{name}.sock"
+
+
+class KVMBed(Bed):
+    """Guests run under KVM, in an emulated host."""
+
+    # All is emulated: the engines leave time to the guests.
+    ksm = {**Bed.ksm, "sleep-millisecs": 100, "max-cpu-percent": 20}
+
+    @classmethod
+    def add_options(cls, parser):
+        super().add_options(parser)
+        parser.set_defaults(accel="kvm")
