@@ -530,6 +530,24 @@ static void test_eligibility(void)
     unlink(name);
 }
 
+/* Without ksmfs: a reason with the way out.  With it, see tests/kvm. */
+static void test_backend_ksmfs(void)
+{
+    QTestState *qts = qtest_init(MACHINE KSM ALONE ",backend=ksmfs"
+        " -object memory-backend-ram,id=private,size=2M"
+        " -object memory-backend-ram,id=shared,size=2M,share=on");
+    g_autoptr(QDict) info = ksm_query(qts);
+
+    g_assert_cmpstr(ineligible(info, "private"), ==, "not-ksmfs");
+    g_assert_cmpstr(ineligible(info, "shared"), ==, "shared");
+    g_assert_nonnull(strstr(qdict_get_str(ksm_find_block(info, "shared"),
+                                          "message"), "ksmfs"));
+    ksm_wait_passes(qts, 2);
+    g_assert_cmpuint(qdict_get_int(qdict_get_qdict(info, "figures"),
+                                   "pages-submitted"), ==, 0);
+    qtest_quit(qts);
+}
+
 static void refused(QTestState *qts, const char *props, const char *why)
 {
     g_autofree char *arguments = g_strdup_printf(
@@ -695,6 +713,7 @@ int main(int argc, char **argv)
     ADD(vma_budget);
     ADD(merge_off);
     ADD(eligibility);
+    ADD(backend_ksmfs);
     ADD(bad_input);
     ADD(qom_set);
     ADD(object_del);
