@@ -398,4 +398,5 @@ module_init(ksmfs_init);
 module_exit(ksmfs_exit);
 
 MODULE_DESCRIPTION("RAM filesystem that merges identical pages of its files");
+MODULE_VERSION(KSMFS_VERSION);
 MODULE_LICENSE("GPL");
