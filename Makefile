@@ -6,9 +6,11 @@ BUILD := build
 QEMU := $(BUILD)/qemu/qemu-system-x86_64
 KSMTUNED := $(BUILD)/service/ksmtuned
 
-.PHONY: all deps source qemu service guest kmod kmod-guest run run-arguments \
-        check check-all check-kmod check-sanitize check-valgrind check-qemu \
-        torture refresh-patches install clean distclean help
+.PHONY: all deps source qemu service guest kmod kmod-install kmod-remove \
+        kmod-guest kmod-6.1 kmod-7.3 run run-arguments check check-all \
+        check-kmod check-kmod-kernels check-kmod-install check-sanitize \
+        check-valgrind check-qemu torture refresh-patches install clean \
+        distclean help
 
 all: qemu service
 
@@ -19,7 +21,9 @@ help:
 	@echo "make check       all tests that fit in half an hour"
 	@echo "make check-all   what takes longer: sanitizers, QEMU's own tests"
 	@echo "make kmod        build the kernel module ksmfs; KDIR="
+	@echo "make kmod-install, kmod-remove   the same through DKMS; KERNEL="
 	@echo "make check-kmod  test it, in an emulated host"
+	@echo "make check-kmod-kernels   the same with other kernels: $(KERNELS)"
 	@echo "make install     DESTDIR= PREFIX="
 	@echo "make refresh-patches   patches/ from the edited build/source"
 	@echo "See also ./configure --help"
@@ -68,8 +72,22 @@ kmod:
 	@scripts/kmod-build "$(KDIR)" $(BUILD)/kmod
 	@echo "$(BUILD)/kmod/ksmfs.ko"
 
+# For the running kernel, or KERNEL=, and for those to come.
+KERNEL =
+kmod-install kmod-remove: kmod-%:
+	@scripts/kmod-install $* $(KERNEL)
+
 kmod-guest: guest
 	@scripts/kmod-build $(BUILD)/guest/headers/build $(BUILD)/kmod-guest W=1
+
+# Other kernels of an emulated host, each with what its own release builds by.
+KERNELS := 6.1 7.3
+$(BUILD)/kernel-%/recipe: guest
+	@scripts/guest-image --kernel=$* --output=$(BUILD)/kernel-$*
+
+$(KERNELS:%=kmod-%): kmod-%: $(BUILD)/kernel-%/recipe
+	@scripts/build-root run $(BUILD)/kernel-$*/root \
+	    scripts/kmod-build /headers $(BUILD)/kernel-$*/kmod W=1
 
 # Wrong values are refused before anything is built.
 run-arguments: deps
@@ -84,6 +102,13 @@ check: qemu service guest kmod-guest
 
 check-kmod: qemu service guest kmod-guest
 	tests/run-checks $(BUILD) kmod
+
+check-kmod-kernels: qemu service guest $(KERNELS:%=kmod-%)
+	tests/run-checks $(BUILD) $(KERNELS:%=linux-%)
+
+# In a root of its own: nothing is installed here.
+check-kmod-install: $(BUILD)/kernel-6.12/recipe
+	tests/run-checks $(BUILD) kmod-install
 
 # The sanitized builds stand beside the others.
 check-sanitize: source
@@ -106,7 +131,8 @@ check-valgrind: service
 check-qemu: qemu
 	tests/run-checks $(BUILD) all-of-qemu all-of-qemu-with-ksm
 
-check-all: check check-sanitize check-valgrind check-qemu
+check-all: check check-kmod-kernels check-kmod-install check-sanitize \
+           check-valgrind check-qemu
 
 torture: qemu service
 	python3 tests/host/test-torture.py --seconds=0

@@ -16,6 +16,7 @@
 #include <linux/sched/signal.h>
 #include <linux/uaccess.h>
 
+#include "compat/compat.h"
 #include "slot.h"
 #include "trace.h"
 

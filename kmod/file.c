@@ -68,8 +68,8 @@ static ssize_t write_page(struct ksmfs_inode *ki, loff_t pos, size_t n,
 	if (err)
 		return err == -EHWPOISON ? -EIO : err;
 	/* The memory it comes from may be this page: no faults meanwhile. */
-	copied = copy_page_from_iter_atomic(folio_page(slot.folio, 0),
-					    offset_in_page(pos), n, from);
+	copied = copy_folio_from_iter_atomic(slot.folio, offset_in_page(pos),
+					     n, from);
 	ksmfs_slot_unlock(&slot);
 	if (pos + copied > i_size_read(&ki->vfs_inode))
 		i_size_write(&ki->vfs_inode, pos + copied);

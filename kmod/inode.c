@@ -20,27 +20,25 @@ static int ksmfs_mknod(struct mnt_idmap *idmap, struct inode *dir,
 
 	if (!inode)
 		return -ENOSPC;
-	d_instantiate(dentry, inode);
-	/* In memory only: it stays as long as it has a name. */
-	dget(dentry);
+	d_make_persistent(dentry, inode);
 	inode_set_mtime_to_ts(dir, inode_set_ctime_current(dir));
 	return 0;
 }
 
 static int ksmfs_create(struct mnt_idmap *idmap, struct inode *dir,
-			struct dentry *dentry, umode_t mode, bool excl)
+			struct dentry *dentry, umode_t mode)
 {
 	return ksmfs_mknod(idmap, dir, dentry, mode | S_IFREG, 0);
 }
 
-static int ksmfs_mkdir(struct mnt_idmap *idmap, struct inode *dir,
-		       struct dentry *dentry, umode_t mode)
+static struct dentry *ksmfs_mkdir(struct mnt_idmap *idmap, struct inode *dir,
+				  struct dentry *dentry, umode_t mode)
 {
 	int err = ksmfs_mknod(idmap, dir, dentry, mode | S_IFDIR, 0);
 
 	if (!err)
 		inc_nlink(dir);
-	return err;
+	return ERR_PTR(err);
 }
 
 static int ksmfs_symlink(struct mnt_idmap *idmap, struct inode *dir,
@@ -56,8 +54,7 @@ static int ksmfs_symlink(struct mnt_idmap *idmap, struct inode *dir,
 		iput(inode);
 		return -ENOMEM;
 	}
-	d_instantiate(dentry, inode);
-	dget(dentry);
+	d_make_persistent(dentry, inode);
 	inode_set_mtime_to_ts(dir, inode_set_ctime_current(dir));
 	return 0;
 }
@@ -72,6 +69,8 @@ static int ksmfs_tmpfile(struct mnt_idmap *idmap, struct inode *dir,
 	d_tmpfile(file, inode);
 	return finish_open_simple(file, 0);
 }
+
+#include "compat/directory.h"
 
 static const struct inode_operations ksmfs_dir_inode_operations = {
 	.create = ksmfs_create,

@@ -231,7 +231,7 @@ static int fill(struct folio *folio, const struct ksmfs_slot *slot)
 		return 0;
 	}
 	if (PageHWPoison(folio_page(slot->folio, 0)) ||
-	    ksmfs_copy_mc_folio(folio, slot->folio))
+	    folio_mc_copy(folio, slot->folio))
 		return -EHWPOISON;
 	return 0;
 }

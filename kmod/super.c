@@ -105,7 +105,7 @@ static const struct super_operations ksmfs_super_operations = {
 	.alloc_inode = ksmfs_alloc_inode,
 	.free_inode = ksmfs_free_inode,
 	.evict_inode = ksmfs_evict_inode,
-	.drop_inode = generic_delete_inode,
+	.drop_inode = inode_just_drop,
 	.statfs = ksmfs_statfs,
 	.show_options = ksmfs_show_options,
 };
@@ -340,7 +340,7 @@ static void ksmfs_kill_sb(struct super_block *sb)
 	struct ksmfs_mount *mount = ksmfs_mount(sb);
 
 	ksmfs_sysfs_remove(mount);
-	kill_litter_super(sb);
+	kill_anon_super(sb);
 	free_mount(mount);
 }
 
@@ -398,4 +398,5 @@ module_init(ksmfs_init);
 module_exit(ksmfs_exit);
 
 MODULE_DESCRIPTION("RAM filesystem that merges identical pages of its files");
+MODULE_VERSION(KSMFS_VERSION);
 MODULE_LICENSE("GPL");

@@ -21,8 +21,8 @@ from .vm import VM, VMError, tail
 
 TOP = Path(__file__).resolve().parents[3]
 HOST_INIT = TOP / "tests/vm/host-init"
-# Built for the guests' kernel, which the emulated host has, too.
-KSMFS = TOP / "build/kmod-guest/ksmfs.ko"
+# What guests run, and the emulated host unless it gets another kernel.
+GUEST = TOP / "build/guest"
 MODULES = ("kvm-amd", "ccp", "hwpoison-inject")
 # Of the standard library; what tests have no use for.
 LEFT_OUT = ("config-", "dist-packages", "ensurepip", "idlelib", "lib2to3",
@@ -43,6 +43,12 @@ class HostError(Exception):
     """The emulated host did not do what it has to; says why."""
 
 
+def ksmfs_module(kernel):
+    """Where the module for a KERNEL is built, a directory of guest-image's."""
+    return (TOP / "build/kmod-guest" if kernel == GUEST
+            else kernel / "kmod") / "ksmfs.ko"
+
+
 def libraries(binary):
     """The files that the dynamic linker maps for BINARY."""
     listing = subprocess.run(["ldd", binary], stdout=subprocess.PIPE,
@@ -60,17 +66,18 @@ def stripped(binary):
 class Image:
     """The initial RAM disk of an emulated host, in which COMMAND runs."""
 
-    def __init__(self, guest, command):
+    def __init__(self, kernel, command):
         self._archive = initramfs.Archive()
         self._present = set()
-        initramfs.add_busybox(self._archive, guest / "busybox", HOST_INIT)
-        initramfs.add_modules(self._archive, guest / "linux", MODULES)
-        if KSMFS.exists():
-            self._archive.file("lib/modules/ksmfs.ko", KSMFS.read_bytes())
+        initramfs.add_busybox(self._archive, GUEST / "busybox", HOST_INIT)
+        initramfs.add_modules(self._archive, kernel / "linux", MODULES)
+        ksmfs = ksmfs_module(kernel)
+        if ksmfs.exists():
+            self._archive.file("lib/modules/ksmfs.ko", ksmfs.read_bytes())
         self._add_python()
         for name in FIRMWARE:
             self._add(Path(name))
-        self._add_checkout(guest)
+        self._add_checkout()
         self._archive.file("command", command.encode())
 
     def contents(self):
@@ -103,14 +110,14 @@ class Image:
             else:
                 self._add(path)
 
-    def _add_checkout(self, guest):
+    def _add_checkout(self):
         for path in (TOP / "tests").rglob("*"):
             if path.suffix in (".py", ".S") or path.name == "guest-init":
                 self._add(path, path.relative_to(TOP))
         for path in programs.BUILT.values():
             self._add_program(path, path.relative_to(TOP), stripped(path))
         for name in ("vmlinuz", "initrd.img"):
-            self._add(guest / name, f"build/guest/{name}")
+            self._add(GUEST / name, f"build/guest/{name}")
 
 
 def kernel_faults(console):
@@ -145,24 +152,25 @@ def follow(vm, output, seconds, show):
     return int(status[-1])
 
 
-def run(command, directory, *, qemu=programs.BUILT["qemu"], memory_mib=3072,
-        seconds=600, show=print):
+def run(command, directory, *, kernel=GUEST, qemu=programs.BUILT["qemu"],
+        memory_mib=3072, seconds=600, show=print):
     """Runs a shell COMMAND in a new emulated host; returns its exit status.
 
-    SHOW gets the output as it comes.  Console and output stay in DIRECTORY.
-    HostError where the host fails, or its kernel finds a fault of its own.
+    KERNEL is the directory of a kernel that guest-image made.  SHOW gets the
+    output as it comes.  Console and output stay in DIRECTORY.  HostError where
+    the host fails, or its kernel finds a fault of its own.
     """
-    guest = TOP / "build/guest"
     initrd, output = directory / "initrd.img", directory / "output"
     output.unlink(missing_ok=True)
-    initrd.write_bytes(Image(guest, command).contents())
+    initrd.write_bytes(Image(kernel, command).contents())
     # One processor: with more, TCG's emulation of AMD's virtualisation lets
     # guests and hosts crash.
     vm = VM(qemu, directory, "host", memory_mib=memory_mib,
-            cpu="max,+svm,+npt", kernel=guest / "vmlinuz", initrd=initrd,
+            cpu="max,+svm,+npt", kernel=kernel / "vmlinuz", initrd=initrd,
             # A periodic tick: TCG now and then loses the interrupt of a timer
             # that fires once, and all would wait for it for ever.
-            append="loglevel=7 nohz=off highres=off", extra=("-serial", f"file:{output}"))
+            append="loglevel=7 nohz=off highres=off",
+            extra=("-serial", f"file:{output}"))
     try:
         with vm:
             status = follow(vm, output, seconds, show)
