@@ -23,7 +23,8 @@ TOP = Path(__file__).resolve().parents[3]
 HOST_INIT = TOP / "tests/vm/host-init"
 # Built for the guests' kernel, which the emulated host has, too.
 KSMFS = TOP / "build/kmod-guest/ksmfs.ko"
-MODULES = ("kvm-amd", "ccp", "hwpoison-inject")
+# brd: block devices in memory, for direct I/O.
+MODULES = ("kvm-amd", "ccp", "hwpoison-inject", "brd")
 # Of the standard library; what tests have no use for.
 LEFT_OUT = ("config-", "dist-packages", "ensurepip", "idlelib", "lib2to3",
             "pydoc_data", "site-packages", "test", "tkinter", "turtledemo",
@@ -107,7 +108,7 @@ class Image:
         for path in (TOP / "tests").rglob("*"):
             if path.suffix in (".py", ".S") or path.name == "guest-init":
                 self._add(path, path.relative_to(TOP))
-        for path in programs.BUILT.values():
+        for path in (*programs.BUILT.values(), *programs.HELPERS.values()):
             self._add_program(path, path.relative_to(TOP), stripped(path))
         for name in ("vmlinuz", "initrd.img"):
             self._add(guest / name, f"build/guest/{name}")
@@ -143,21 +144,21 @@ def follow(vm, output, seconds, show):
 
 
 def run(command, directory, *, qemu=programs.BUILT["qemu"], memory_mib=3072,
-        seconds=600, show=print):
+        processors=1, seconds=600, show=print):
     """Runs a shell COMMAND in a new emulated host; returns its exit status.
 
-    SHOW gets the output as it comes.  Console and output stay in DIRECTORY.
+    With more than one of its PROCESSORS, TCG's emulation of AMD's
+    virtualisation lets guests and hosts crash: only without guests.  SHOW gets the output as it comes.  Console and output stay in DIRECTORY.
     HostError where the host fails, or its kernel finds a fault of its own.
     """
     guest = TOP / "build/guest"
     initrd, output = directory / "initrd.img", directory / "output"
     output.unlink(missing_ok=True)
     initrd.write_bytes(Image(guest, command).contents())
-    # One processor: with more, TCG's emulation of AMD's virtualisation lets
-    # guests and hosts crash.
     vm = VM(qemu, directory, "host", memory_mib=memory_mib,
-            cpu="max,+svm,+npt", kernel=guest / "vmlinuz", initrd=initrd,
-            append="loglevel=7", extra=("-serial", f"file:{output}"))
+            cpu="max,+svm,+npt,-erms,-fsrm", kernel=guest / "vmlinuz", initrd=initrd,
+            append="loglevel=7",
+            extra=("-serial", f"file:{output}", "-smp", str(processors)))
     try:
         with vm:
             status = follow(vm, output, seconds, show)

@@ -7,6 +7,8 @@ from pathlib import Path
 BUILD = Path(__file__).resolve().parents[3] / "build"
 BUILT = {"qemu": BUILD / "qemu/qemu-system-x86_64",
          "ksmtuned": BUILD / "service/ksmtuned"}
+# Of the tests of ksmfs.
+HELPERS = {name: BUILD / f"service/ksmfs-{name}" for name in ("torture",)}
 
 
 def program(name):
