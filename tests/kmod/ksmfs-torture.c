@@ -34,6 +34,10 @@
 #define WRITERS (PROCESSES * THREADS)
 #define VALUES 4
 #define WINDOW_PAGES 8
+#define DIRECT_PAGES 12
+#define DEVICE_PAGES 64
+/* Seconds that one operation may take on a busy machine. */
+#define PATIENCE 30
 /* A page's word meanwhile, in its upper half. */
 #define POKE UINT64_C(0x706f6b65)
 
@@ -85,6 +89,17 @@ static uint32_t below(Writer *writer, uint32_t limit)
 static char *at(Writer *writer, int file, int page)
 {
     return maps[below(writer, 2)][file] + page * PAGE;
+}
+
+static int own_page(Writer *writer)
+{
+    return below(writer, PAGES / WRITERS) * WRITERS + writer->id;
+}
+
+/* What a page of the device has; neighbours have different ones. */
+static uint8_t device_value(int page)
+{
+    return page * 7 / 4 % VALUES;
 }
 
 static uint8_t other_value(Writer *writer, uint8_t value)
@@ -198,7 +213,7 @@ static void op_pread(Writer *writer, int file, int page)
 static void op_copy(Writer *writer, int file, int page)
 {
     int from_file = below(writer, FILES);
-    int from = below(writer, PAGES / WRITERS) * WRITERS + writer->id;
+    int from = own_page(writer);
 
     if (MUST(pwrite(fds[file], at(writer, from_file, from), PAGE,
                     page * PAGE)) != PAGE) {
@@ -208,17 +223,23 @@ static void op_copy(Writer *writer, int file, int page)
     check_mapped(writer, file, page);
 }
 
-/* Into the memory of any of the processes. */
+/*
+ * Into the memory of any of the processes.  The source, a page of ksmfs that
+ * has to be faulted in, keeps the kernel waiting with the target pinned.
+ */
 static void op_vm_write(Writer *writer, int file, int page)
 {
-    void *there = maps[0][file] + page * PAGE;
-    struct iovec remote = { there, PAGE };
-    struct iovec local = { patterns[change(writer, file, page)], PAGE };
+    int from_file = below(writer, FILES);
+    int from = own_page(writer);
+    struct iovec remote = { maps[0][file] + page * PAGE, PAGE };
+    struct iovec local = { at(writer, from_file, from), PAGE };
     pid_t pid = common->pids[below(writer, PROCESSES)];
 
+    madvise(local.iov_base, PAGE, MADV_DONTNEED);
     if (MUST(process_vm_writev(pid, &local, 1, &remote, 1, 0)) != PAGE) {
         die("file %d page %d: a short process_vm_writev", file, page);
     }
+    writer->values[file][page] = writer->values[from_file][from];
     check_mapped(writer, file, page);
 }
 
@@ -235,20 +256,29 @@ static void op_vm_read(Writer *writer, int file, int page)
                 writer->values[file][page]);
 }
 
+/* Pages are pinned together, so that the last ones wait for the first. */
 static void op_direct_read(Writer *writer, int file, int page)
 {
-    uint8_t value = change(writer, file, page);
+    struct iovec iov[DIRECT_PAGES];
+    int from = below(writer, DEVICE_PAGES - DIRECT_PAGES);
+    int n = 0;
 
-    if (MUST(pread(writer->device, at(writer, file, page), PAGE,
-                   value * PAGE)) != PAGE) {
+    for (int to = page; n < DIRECT_PAGES && to < PAGES; to += WRITERS) {
+        iov[n] = (struct iovec) { at(writer, file, to), PAGE };
+        writer->values[file][to] = device_value(from + n++);
+    }
+    if (MUST(preadv(writer->device, iov, n, from * PAGE)) !=
+        n * (ssize_t)PAGE) {
         die("file %d page %d: a short direct read", file, page);
     }
-    check_mapped(writer, file, page);
+    for (int i = 0; i < n; i++) {
+        check_mapped(writer, file, page + i * WRITERS);
+    }
 }
 
 static void op_direct_write(Writer *writer, int file, int page)
 {
-    off_t offset = (VALUES + writer->id) * PAGE;
+    off_t offset = (DEVICE_PAGES + writer->id) * PAGE;
 
     if (MUST(pwrite(writer->device, at(writer, file, page), PAGE, offset)) !=
         PAGE ||
@@ -279,7 +309,7 @@ static void op_vmsplice(Writer *writer, int file, int page)
 static void op_splice(Writer *writer, int file, int page)
 {
     int to_file = below(writer, FILES);
-    int to = below(writer, PAGES / WRITERS) * WRITERS + writer->id;
+    int to = own_page(writer);
     off64_t from_offset = page * PAGE, to_offset = to * PAGE;
     ssize_t left = PAGE;
 
@@ -574,7 +604,7 @@ static void *write_pages(void *opaque)
     await_all(&common->ready);
     for (uint64_t n = 0; n < wanted; n++) {
         int file = below(writer, FILES);
-        int page = below(writer, PAGES / WRITERS) * WRITERS + writer->id;
+        int page = own_page(writer);
         unsigned int ticket = below(writer, total), i = 0;
 
         while (ticket >= operations[i].weight) {
@@ -736,12 +766,31 @@ static pid_t start(void (*run)(void), int process)
     _exit(0);
 }
 
-/* The next one to end has to end well. */
+static uint64_t operations_done(void)
+{
+    uint64_t total = 0;
+
+    for (unsigned int i = 0; i < ARRAY_SIZE(operations); i++) {
+        total += common->operations[i];
+    }
+    return total;
+}
+
+/* The next one to end has to end well, and within a time if nothing is done. */
 static pid_t await(void)
 {
-    int status;
-    pid_t pid = MUST(wait(&status));
+    uint64_t done = 0;
+    int status, idle = 0;
+    pid_t pid;
 
+    while (!(pid = MUST(waitpid(-1, &status, WNOHANG)))) {
+        usleep(100000);
+        idle = operations_done() == done ? idle + 1 : 0;
+        done = operations_done();
+        if (idle > PATIENCE * 10) {
+            die("no operation in %d s", PATIENCE);
+        }
+    }
     if (status) {
         /* It said why; the others end with us. */
         die("process %d ended with status %#x", pid, status);
@@ -770,8 +819,8 @@ static void prepare(void)
     if (device) {
         int fd = MUST(open(device, O_RDWR | O_DIRECT));
 
-        for (int value = 0; value < VALUES; value++) {
-            MUST(pwrite(fd, patterns[value], PAGE, value * PAGE));
+        for (int page = 0; page < DEVICE_PAGES; page++) {
+            MUST(pwrite(fd, patterns[device_value(page)], PAGE, page * PAGE));
         }
         close(fd);
         return;
@@ -821,7 +870,6 @@ static void parse(int argc, char **argv)
 
 int main(int argc, char **argv)
 {
-    uint64_t total = 0;
     double began;
     int left = PROCESSES;
 
@@ -849,9 +897,8 @@ int main(int argc, char **argv)
     }
     for (unsigned int i = 0; i < ARRAY_SIZE(operations); i++) {
         printf("%s %" PRIu64 "\n", operations[i].name, common->operations[i]);
-        total += common->operations[i];
     }
-    printf("operations %" PRIu64 "\nmilliseconds %.0f\n", total,
+    printf("operations %" PRIu64 "\nmilliseconds %.0f\n", operations_done(),
            (seconds_now() - began) * 1000);
     return 0;
 }

@@ -28,7 +28,7 @@ class Bed(cases.Bed):
     @classmethod
     def add_options(cls, parser):
         super().add_options(parser)
-        parser.add_argument('--operations', type=int, default=600000)
+        parser.add_argument('--operations', type=int, default=250000)
         parser.add_argument('--pause', type=int, default=10000)
         parser.add_argument('--seed', type=int, default=1)
 
