@@ -7,7 +7,6 @@
 # Usage: tests/vm/emulated-host --processors=2 --seconds=3600 \
 #            tests/kmod/test-ksmfs-torture.py [--operations=N] [CASE]...
 
-import subprocess
 import sys
 from pathlib import Path
 
@@ -33,18 +32,10 @@ class Bed(cases.Bed):
         parser.add_argument('--seed', type=int, default=1)
 
     def torture(self, mount, *options):
-        """What it counted, by name."""
-        process = subprocess.run(
-            [programs.HELPERS['torture'], mount.path,
-             f'--operations={self.arguments.operations}',
-             f'--seed={self.arguments.seed}', f'--pause={self.arguments.pause}', *options],
-            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-        check_equal(process.returncode, 0, f'status; {process.stdout}')
-        counts = {name: int(value) for name, value
-                  in map(str.split, process.stdout.splitlines())}
-        print('# ' + ', '.join(f'{value} {name}'
-                               for name, value in counts.items()))
-        return counts
+        return programs.count('torture', mount.path, *options,
+                              f'--operations={self.arguments.operations}',
+                              f'--pause={self.arguments.pause}',
+                              f'--seed={self.arguments.seed}')
 
 
 def check_sums(mount):
