@@ -23,7 +23,8 @@ TOP = Path(__file__).resolve().parents[3]
 HOST_INIT = TOP / "tests/vm/host-init"
 # What guests run, and the emulated host unless it gets another kernel.
 GUEST = TOP / "build/guest"
-MODULES = ("kvm-amd", "ccp", "hwpoison-inject")
+# brd: block devices in memory, for direct I/O.
+MODULES = ("kvm-amd", "ccp", "hwpoison-inject", "brd")
 # Of the standard library; what tests have no use for.
 LEFT_OUT = ("config-", "dist-packages", "ensurepip", "idlelib", "lib2to3",
             "pydoc_data", "site-packages", "test", "tkinter", "turtledemo",
@@ -114,7 +115,7 @@ class Image:
         for path in (TOP / "tests").rglob("*"):
             if path.suffix in (".py", ".S") or path.name == "guest-init":
                 self._add(path, path.relative_to(TOP))
-        for path in programs.BUILT.values():
+        for path in (*programs.BUILT.values(), *programs.HELPERS.values()):
             self._add_program(path, path.relative_to(TOP), stripped(path))
         for name in ("vmlinuz", "initrd.img"):
             self._add(GUEST / name, f"build/guest/{name}")
@@ -153,24 +154,26 @@ def follow(vm, output, seconds, show):
 
 
 def run(command, directory, *, kernel=GUEST, qemu=programs.BUILT["qemu"],
-        memory_mib=3072, seconds=600, show=print):
+        memory_mib=3072, processors=1, seconds=600, show=print):
     """Runs a shell COMMAND in a new emulated host; returns its exit status.
 
-    KERNEL is the directory of a kernel that guest-image made.  SHOW gets the
-    output as it comes.  Console and output stay in DIRECTORY.  HostError where
-    the host fails, or its kernel finds a fault of its own.
+    KERNEL is the directory of a kernel that guest-image made.  With more than
+    one of its PROCESSORS, TCG's emulation of AMD's virtualisation lets guests
+    and hosts crash: only without guests.  SHOW gets the output as it comes.
+    Console and output stay in DIRECTORY.  HostError where the host fails, or
+    its kernel finds a fault of its own.
     """
     initrd, output = directory / "initrd.img", directory / "output"
     output.unlink(missing_ok=True)
     initrd.write_bytes(Image(kernel, command).contents())
-    # One processor: with more, TCG's emulation of AMD's virtualisation lets
-    # guests and hosts crash.
     vm = VM(qemu, directory, "host", memory_mib=memory_mib,
-            cpu="max,+svm,+npt", kernel=kernel / "vmlinuz", initrd=initrd,
+            # String instructions are slow under TCG.
+            cpu="max,+svm,+npt,-erms,-fsrm", kernel=kernel / "vmlinuz",
+            initrd=initrd,
             # A periodic tick: TCG now and then loses the interrupt of a timer
             # that fires once, and all would wait for it for ever.
             append="loglevel=7 nohz=off highres=off",
-            extra=("-serial", f"file:{output}"))
+            extra=("-serial", f"file:{output}", "-smp", str(processors)))
     try:
         with vm:
             status = follow(vm, output, seconds, show)

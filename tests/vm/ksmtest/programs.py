@@ -2,11 +2,17 @@
 """QEMU and ksmtuned: those that 'make' has built, or others as asked for."""
 
 import os
+import subprocess
 from pathlib import Path
+
+from .checks import check_equal
 
 BUILD = Path(__file__).resolve().parents[3] / "build"
 BUILT = {"qemu": BUILD / "qemu/qemu-system-x86_64",
          "ksmtuned": BUILD / "service/ksmtuned"}
+# Of the tests of ksmfs.
+HELPERS = {name: BUILD / f"service/ksmfs-{name}"
+           for name in ("stale", "torture")}
 
 
 def program(name):
@@ -27,3 +33,15 @@ def missing(*programs):
         if not os.access(program, os.X_OK):
             return f"{program} is missing: run 'make' to build it"
     return None
+
+
+def count(name, *arguments):
+    """Runs one of HELPERS; the numbers that it says, by their names."""
+    process = subprocess.run([HELPERS[name], *arguments], text=True,
+                             stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    check_equal(process.returncode, 0, f"status of {name}; {process.stdout}")
+    counts = {word: int(number) for word, number
+              in map(str.split, process.stdout.splitlines())}
+    print("# " + ", ".join(f"{number} {word}"
+                           for word, number in counts.items()))
+    return counts
