@@ -114,6 +114,9 @@ long ksmfs_ioctl(struct file *file, unsigned int cmd, unsigned long arg)
 		return -EFAULT;
 	if (size < command->min_size)
 		return -EINVAL;
+	/* No version will be larger; what is too much is not read through. */
+	if (size > PAGE_SIZE)
+		return -E2BIG;
 	err = copy_struct_from_user(&argument, command->size, user, size);
 	if (err)
 		return err;

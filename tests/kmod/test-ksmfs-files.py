@@ -252,6 +252,30 @@ def test_punch_and_truncate(bed):
                         [page(n + 1) for n in range(4)], 'the other file')
 
 
+def test_bad_arguments(bed):
+    """wrong arguments are refused as the interface says"""
+    def refused(number, fd, argument):
+        try:
+            ksmfs.ioctl(fd, argument)
+            check(False, f'not refused: {argument}')
+        except OSError as error:
+            check_equal(error.errno, number, f'errno of {argument}')
+
+    with bed.mount() as mount, mount.file('a', 1) as a:
+        refused(errno.EINVAL, a.fd, ksmfs.Stat(size=4))
+        refused(errno.E2BIG, a.fd, ksmfs.Stat(size=(1 << 32) - 1))
+        refused(errno.EINVAL, a.fd, ksmfs.Stat(flags=1))
+        refused(errno.EINVAL, a.fd, ksmfs.Collect(end=1))
+        refused(errno.EINVAL, a.fd, ksmfs.Collect(end=1, max=1, flags=3))
+        refused(errno.EINVAL, a.fd, ksmfs.Collect(start=2, end=1, max=1))
+        refused(errno.EINVAL, a.fd, ksmfs.Split(end=1))
+        refused(errno.EFAULT, a.fd, ksmfs.Merge(entries=8, count=1))
+        readable = os.open(mount.path / 'a', os.O_RDONLY)
+        refused(errno.EBADF, readable, ksmfs.Split(end=1, max=1))
+        ksmfs.ioctl(readable, ksmfs.Stat())
+        os.close(readable)
+
+
 def test_freed_is_what_was_allocated(bed):
     """files that are gone leave nothing behind"""
     with bed.mount() as mount:

@@ -38,7 +38,7 @@
  * EINVAL        size is less than the first version's, a flag is unknown, a
  *               reserved field is not 0, a range ends before it starts
  * E2BIG         size is beyond what this kernel knows, and what it does not
- *               know is not 0
+ *               know is not 0; or beyond a page
  * EINTR         a signal came before anything was done.  Later it ends the
  *               call early and successfully; the structure says how far
  * ENOTTY        no such ioctl, or not a regular file of ksmfs
