@@ -129,9 +129,14 @@ static void write_protect(struct address_space *mapping, pgoff_t index,
 	if (!mapping_mapped(mapping))
 		return;
 	bitmap_zero(dirty, RUN);
-	wp_shared_mapping_range(mapping, index, n);
-	clean_record_shared_mapping_range(mapping, index, n, index, dirty,
-					  &first, &last);
+	/*
+	 * An entry that was dirty after it was protected may have been made
+	 * writable by mprotect() before it was cleaned.
+	 */
+	do {
+		wp_shared_mapping_range(mapping, index, n);
+	} while (clean_record_shared_mapping_range(mapping, index, n, index,
+						   dirty, &first, &last));
 }
 
 /* Besides its slot, its mappings and us: who may write it unseen? */
