@@ -7,10 +7,10 @@ QEMU := $(BUILD)/qemu/qemu-system-x86_64
 KSMTUNED := $(BUILD)/service/ksmtuned
 
 .PHONY: all deps source qemu service guest kmod kmod-install kmod-remove \
-        kmod-guest kmod-6.1 kmod-7.3 run run-arguments check check-all \
-        check-kmod check-kmod-kernels check-kmod-install check-sanitize \
-        check-valgrind check-qemu torture refresh-patches install clean \
-        distclean help
+        kmod-guest kmod-6.1 kmod-7.3 kmod-debug run run-arguments check \
+        check-all check-kmod check-kmod-kernels check-kmod-debug \
+        check-kmod-static check-kmod-install check-sanitize check-valgrind \
+        check-qemu torture refresh-patches install clean distclean help
 
 all: qemu service
 
@@ -22,7 +22,8 @@ help:
 	@echo "make check-all   what takes longer: sanitizers, QEMU's own tests"
 	@echo "make kmod        build the kernel module ksmfs; KDIR="
 	@echo "make kmod-install, kmod-remove   the same through DKMS; KERNEL="
-	@echo "make check-kmod  test it, in an emulated host"
+	@echo "make check-kmod  test it, in an emulated host; DEBUG=1 with KASAN,"
+	@echo "                 lockdep and more, in a kernel that is built once"
 	@echo "make check-kmod-kernels   the same with other kernels: $(KERNELS)"
 	@echo "make install     DESTDIR= PREFIX="
 	@echo "make refresh-patches   patches/ from the edited build/source"
@@ -100,8 +101,21 @@ check: qemu service guest kmod-guest
 	tests/run-checks $(BUILD) series engine service qemu qemu-with-ksm host \
 	    kmod kvm
 
-check-kmod: qemu service guest kmod-guest
-	tests/run-checks $(BUILD) kmod
+# DEBUG=1: on a kernel that looks for faults of its own.
+check-kmod: qemu service guest $(if $(DEBUG),kmod-debug,kmod-guest)
+	tests/run-checks $(BUILD) $(if $(DEBUG),linux-debug,kmod)
+
+kmod-debug: guest
+	@scripts/debug-kernel $(BUILD)/kernel-debug
+	@scripts/kmod-build $(BUILD)/kernel-debug/headers \
+	    $(BUILD)/kernel-debug/kmod W=1
+
+check-kmod-debug:
+	@$(MAKE) --no-print-directory check-kmod DEBUG=1
+
+# sparse, and checkpatch of the source that kmod-debug has unpacked.
+check-kmod-static: guest kmod-debug
+	tests/run-checks $(BUILD) kmod-static
 
 check-kmod-kernels: qemu service guest $(KERNELS:%=kmod-%)
 	tests/run-checks $(BUILD) $(KERNELS:%=linux-%)
@@ -131,8 +145,8 @@ check-valgrind: service
 check-qemu: qemu
 	tests/run-checks $(BUILD) all-of-qemu all-of-qemu-with-ksm
 
-check-all: check check-kmod-kernels check-kmod-install check-sanitize \
-           check-valgrind check-qemu
+check-all: check check-kmod-kernels check-kmod-debug check-kmod-static \
+           check-kmod-install check-sanitize check-valgrind check-qemu
 
 torture: qemu service
 	python3 tests/host/test-torture.py --seconds=0

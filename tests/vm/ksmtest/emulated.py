@@ -35,8 +35,8 @@ FIRMWARE = ("/usr/share/seabios/bios-256k.bin",
 
 # What the kernel says when it has found a fault of its own.
 KERNEL_FAULT = re.compile(
-    r"BUG|WARNING:|Oops|general protection|KASAN|UBSAN|INFO: |lockdep|"
-    r"possible .* locking|kmemleak|Kernel panic|Call Trace")
+    r"BUG|WARNING:|Oops|general protection|KASAN|UBSAN|INFO: |"
+    r"possible .* locking|kmemleak: [1-9]|Kernel panic|Call Trace")
 EXIT_STATUS = re.compile(r"^# exit status (\d+)$", re.M)
 
 
