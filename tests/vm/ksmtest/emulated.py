@@ -172,7 +172,10 @@ def run(command, directory, *, kernel=GUEST, qemu=programs.BUILT["qemu"],
             initrd=initrd,
             # A periodic tick: TCG now and then loses the interrupt of a timer
             # that fires once, and all would wait for it for ever.
-            append="loglevel=7 nohz=off highres=off",
+            append="loglevel=7 nohz=off highres=off "
+            # One busy processor, and a slow one: a thread of low priority may
+            # wait for half a minute to get on, and RCU with it.
+            "rcupdate.rcu_cpu_stall_timeout=150",
             extra=("-serial", f"file:{output}", "-smp", str(processors)))
     try:
         with vm:
