@@ -139,11 +139,22 @@ static void write_protect(struct address_space *mapping, pgoff_t index,
 						   dirty, &first, &last));
 }
 
-/* Besides its slot, its mappings and us: who may write it unseen? */
+/*
+ * Besides its slot, its mappings and us: who may write it unseen?  Private
+ * mappings come, and mappings of all kinds go, without its lock: the references
+ * before the count of a new one, and after that of an old one.
+ */
 static bool is_held(const struct ksmfs_slot *slot)
 {
-	return ksmfs_slot_is_private(slot) &&
-	       folio_ref_count(slot->folio) != 2 + folio_mapcount(slot->folio);
+	int mapped, refs;
+
+	if (!ksmfs_slot_is_private(slot))
+		return false;
+	mapped = folio_mapcount(slot->folio);
+	smp_rmb();
+	refs = folio_ref_count(slot->folio);
+	smp_rmb();
+	return refs != 2 + mapped || folio_mapcount(slot->folio) != mapped;
 }
 
 /* Collect some of the pages that are marked from @index on: how many. */

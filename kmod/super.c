@@ -175,7 +175,8 @@ static int ksmfs_fill_super(struct super_block *sb, struct fs_context *fc)
 	struct inode *root;
 	int err;
 
-	sb->s_maxbytes = MAX_LFS_FILESIZE;
+	/* Whole pages: an offset that is rounded up stays one. */
+	sb->s_maxbytes = MAX_LFS_FILESIZE & PAGE_MASK;
 	sb->s_blocksize = PAGE_SIZE;
 	sb->s_blocksize_bits = PAGE_SHIFT;
 	sb->s_magic = KSMFS_MAGIC;

@@ -7,13 +7,18 @@
 # Usage: tests/vm/emulated-host --processors=2 \
 #            tests/kmod/test-ksmfs-mappings.py [--rounds=N] [CASE]...
 
+import contextlib
+import subprocess
 import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / 'vm'))
 
 from ksmtest import cases, ksmfs, programs  # noqa: E402
-from ksmtest.checks import check  # noqa: E402
+from ksmtest.checks import check, check_equal  # noqa: E402
+
+TRACING = Path('/sys/kernel/tracing')
+DEVICE = '/dev/ram0'
 
 
 class Bed(cases.Bed):
@@ -37,6 +42,44 @@ def test_second_mapping_never_stale(bed):
         check(counts['merged'] > counts['rounds'] / 10, 'few merges')
         check(counts['changed-reads'] > counts['rounds'] / 1000,
               'few reads after a change')
+
+
+@contextlib.contextmanager
+def probe(function):
+    """Counts calls of a kernel's FUNCTION, in the file that it yields."""
+    if not (TRACING / 'kprobe_events').exists():
+        subprocess.run(['mount', '-t', 'tracefs', 'tracefs', TRACING],
+                       check=True)
+    (TRACING / 'kprobe_events').write_text(f'p:ksmfs/slow {function}')
+    enable = TRACING / 'events/ksmfs/slow/enable'
+    enable.write_text('1')
+    try:
+        yield TRACING / 'kprobe_profile'
+    finally:
+        enable.write_text('0')
+        (TRACING / 'kprobe_events').write_text('')
+
+
+def test_gup_is_fast(bed):
+    """direct I/O takes mapped pages from the page tables alone"""
+    with ksmfs.Mount(bed.directory) as mount:
+        with probe('__get_user_pages') as profile:
+            counts = programs.count('gup', 'fast', mount.path, DEVICE, profile)
+        for name in ('private-read', 'shared-read', 'private-written'):
+            check_equal(counts[name], 0, f'slow GUPs of pages {name}')
+        check(counts['unmapped-read'] > 0, 'the probe counts nothing')
+
+
+def test_long_pins_are_refused(bed):
+    """a registered buffer of io_uring is refused, or keeps a page unmerged"""
+    with ksmfs.Mount(bed.directory) as mount:
+        programs.count('gup', 'long', mount.path)
+
+
+def test_futex_does_not_hang(bed):
+    """a futex in any kind of page answers, also where it can't be written"""
+    with ksmfs.Mount(bed.directory) as mount:
+        programs.count('gup', 'futex', mount.path)
 
 
 if __name__ == '__main__':
