@@ -151,8 +151,10 @@ static bool is_held(const struct ksmfs_slot *slot)
 	if (!ksmfs_slot_is_private(slot))
 		return false;
 	mapped = folio_mapcount(slot->folio);
+	/* A mapping that has just come has its reference. */
 	smp_rmb();
 	refs = folio_ref_count(slot->folio);
+	/* One that goes is uncounted first: seen now, if its reference went. */
 	smp_rmb();
 	return refs != 2 + mapped || folio_mapcount(slot->folio) != mapped;
 }
@@ -181,7 +183,7 @@ static unsigned int collect_run(struct ksmfs_inode *ki, pgoff_t index,
 
 /*
  * Become the file's collector, if there is none.  What another one collected
- * before is to be reported, too.
+ * before is to be reported, too.  1 if we weren't, 0 if we were; or -EBUSY.
  */
 static int claim(struct ksmfs_inode *ki, struct file *file)
 {
@@ -192,9 +194,10 @@ static int claim(struct ksmfs_inode *ki, struct file *file)
 	if (!collector)
 		ki->collector = file;
 	xa_unlock(&ki->slots);
-	if (!collector)
-		mark_range(ki, 0, ULONG_MAX);
-	return !collector || collector == file ? 0 : -EBUSY;
+	if (collector)
+		return collector == file ? 0 : -EBUSY;
+	mark_range(ki, 0, ULONG_MAX);
+	return 1;
 }
 
 void ksmfs_collect_release(struct file *file)
@@ -214,24 +217,29 @@ int ksmfs_collect(struct file *file, struct ksmfs_collect *collect)
 		.user = u64_to_user_ptr(collect->ranges),
 		.max = collect->max,
 	};
-	struct ksmfs_slot *slots;
+	struct ksmfs_slot *slots = NULL;
 	unsigned long index = collect->start;
 	int err;
 
 	if (!collect->max && !(collect->flags & KSMFS_COLLECT_RESTART))
 		return -EINVAL;
 	err = claim(ki, file);
-	if (err)
+	if (err < 0)
 		return err;
 	if (collect->flags & KSMFS_COLLECT_RESTART) {
-		mark_range(ki, collect->start, collect->end);
+		if (!err)
+			mark_range(ki, collect->start, collect->end);
 		collect->next = collect->end;
 		collect->count = 0;
 		return 0;
 	}
-	slots = kmalloc_array(RUN, sizeof(*slots), GFP_KERNEL_ACCOUNT);
-	if (!slots)
-		return -ENOMEM;
+	/* To peek locks nothing. */
+	if (!(collect->flags & KSMFS_COLLECT_PEEK)) {
+		slots = kmalloc_array(RUN, sizeof(*slots), GFP_KERNEL_ACCOUNT);
+		if (!slots)
+			return -ENOMEM;
+	}
+	err = 0;
 	collect->next = collect->end;
 	while (!err && index < collect->end &&
 	       xa_find(&ki->slots, &index, collect->end - 1, KSMFS_WRITTEN)) {
@@ -242,8 +250,7 @@ int ksmfs_collect(struct file *file, struct ksmfs_collect *collect)
 			collect->next = index;
 			break;
 		}
-		n = collect->flags & KSMFS_COLLECT_PEEK ?
-		    1 : collect_run(ki, index, collect->end, slots);
+		n = slots ? collect_run(ki, index, collect->end, slots) : 1;
 		err = report(ki, &out, index, n);
 		index += n;
 		cond_resched();

@@ -191,11 +191,16 @@ static struct folio *new_folio(struct ksmfs_inode *ki,
 	return folio;
 }
 
-/* A slot that has been locked is given up by its folio, which is let go. */
-static void drop_folio(const struct ksmfs_slot *slot)
+/* What a locked slot that is not empty had is replaced, and let go. */
+static void drop(const struct ksmfs_slot *slot)
 {
 	struct ksmfs_mount *mount = ksmfs_mount_of(slot->ki);
 
+	if (xa_is_value(slot->entry)) {
+		atomic_long_dec(&slot->ki->pages_zero);
+		percpu_counter_dec(&mount->pages_zero);
+		return;
+	}
 	if (ksmfs_slot_is_private(slot)) {
 		ksmfs_index_remove(mount, slot->folio);
 		atomic_long_dec(&slot->ki->pages_private);
@@ -270,12 +275,8 @@ static int replace(struct ksmfs_slot *slot, struct folio *folio,
 		percpu_counter_inc(&mount->cow_breaks);
 	}
 	trace_ksmfs_break(slot, why);
-	if (ksmfs_slot_is_shared(slot)) {
-		drop_folio(slot);
-	} else if (slot->entry) {
-		atomic_long_dec(&ki->pages_zero);
-		percpu_counter_dec(&mount->pages_zero);
-	}
+	if (slot->entry)
+		drop(slot);
 	ksmfs_slot_unlock(slot);
 	/* The slot has the reference that it was allocated with. */
 	folio_get(folio);
@@ -306,9 +307,9 @@ int ksmfs_slot_lock_private(struct ksmfs_slot *slot, struct ksmfs_inode *ki,
 			break;
 		if (folio) {
 			err = replace(slot, folio, why);
-			if (!err)
-				folio = NULL;
-			break;
+			if (err)
+				break;
+			return why == KSMFS_BY_SPLIT;
 		}
 		/* Nobody waits for this slot meanwhile. */
 		ksmfs_slot_unlock(slot);
@@ -342,7 +343,7 @@ static void count_merge(struct ksmfs_slot *slot)
 void ksmfs_slot_share(struct ksmfs_slot *slot, struct folio *folio)
 {
 	store(slot, folio, false);
-	drop_folio(slot);
+	drop(slot);
 	atomic_long_inc(&slot->ki->pages_sharing);
 	percpu_counter_inc(&ksmfs_mount_of(slot->ki)->pages_sharing);
 	count_merge(slot);
@@ -351,7 +352,7 @@ void ksmfs_slot_share(struct ksmfs_slot *slot, struct folio *folio)
 void ksmfs_slot_make_zero(struct ksmfs_slot *slot)
 {
 	store(slot, KSMFS_ZERO, false);
-	drop_folio(slot);
+	drop(slot);
 	atomic_long_inc(&slot->ki->pages_zero);
 	percpu_counter_inc(&ksmfs_mount_of(slot->ki)->pages_zero);
 	count_merge(slot);
@@ -363,14 +364,10 @@ static void remove(struct ksmfs_slot *slot)
 
 	store(slot, NULL, false);
 	percpu_counter_dec(&mount->used);
-	if (xa_is_value(slot->entry)) {
-		/* It reads as before, and may stay mapped. */
-		atomic_long_dec(&slot->ki->pages_zero);
-		percpu_counter_dec(&mount->pages_zero);
-	} else {
+	/* A zero page reads as before, and may stay mapped. */
+	if (!xa_is_value(slot->entry))
 		ksmfs_slot_unmap(slot);
-		drop_folio(slot);
-	}
+	drop(slot);
 }
 
 void ksmfs_slots_remove(struct ksmfs_inode *ki, pgoff_t start, pgoff_t end)
