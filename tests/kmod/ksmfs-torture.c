@@ -17,625 +17,14 @@
  * and the less is merged.
  */
 #include <getopt.h>
-#include <pthread.h>
 #include <signal.h>
-#include <stdatomic.h>
 #include <sys/prctl.h>
-#include <sys/uio.h>
 #include <sys/wait.h>
 
-#include "ksmfs-client.h"
+#include "ksmfs-writer.h"
 
-#define FILES 3
-#define PAGES 128
-#define TAIL_PAGES 48
-#define PROCESSES 3
-#define THREADS 2
-#define WRITERS (PROCESSES * THREADS)
-#define VALUES 4
-#define WINDOW_PAGES 8
-#define DIRECT_PAGES 12
-#define DEVICE_PAGES 64
 /* Seconds that one operation may take on a busy machine. */
 #define PATIENCE 30
-/* A page's word meanwhile, in its upper half. */
-#define POKE UINT64_C(0x706f6b65)
-
-typedef struct {
-    _Atomic bool stop;
-    _Atomic int ready;
-    _Atomic int finished;
-    pid_t pids[PROCESSES];
-    _Atomic uint64_t operations[32];
-} Common;
-
-typedef struct {
-    int id;
-    uint64_t random;
-    uint64_t operations;
-    /* The value of each page; of others' pages it is not used. */
-    uint8_t values[FILES][PAGES];
-    uint8_t tail_values[TAIL_PAGES];
-    int tail_fd;
-    char *tail;
-    int pipe[2];
-    char *windows[2];
-    int device;
-    char *buffer;
-} Writer;
-
-typedef struct {
-    const char *name;
-    unsigned int weight;
-    void (*run)(Writer *writer, int file, int page);
-} Operation;
-
-static const char *directory;
-static const char *device;
-static uint64_t operations_wanted = 1000000;
-static uint64_t seed = 1;
-static useconds_t pause_us = 1000;
-static Common *common;
-static uint64_t *patterns[VALUES];
-static int fds[FILES];
-/* The same address in all processes, and one of its own. */
-static char *maps[2][FILES];
-
-static uint32_t below(Writer *writer, uint32_t limit)
-{
-    return random_below(&writer->random, limit);
-}
-
-static char *at(Writer *writer, int file, int page)
-{
-    return maps[below(writer, 2)][file] + page * PAGE;
-}
-
-static int own_page(Writer *writer)
-{
-    return below(writer, PAGES / WRITERS) * WRITERS + writer->id;
-}
-
-/* What a page of the device has; neighbours have different ones. */
-static uint8_t device_value(int page)
-{
-    return page * 7 / 4 % VALUES;
-}
-
-static uint8_t other_value(Writer *writer, uint8_t value)
-{
-    return (value + 1 + below(writer, VALUES - 1)) % VALUES;
-}
-
-static void __attribute__((noreturn))
-mismatch(const char *how, int file, int page, const void *got, uint8_t value)
-{
-    const uint64_t *words = got;
-    unsigned int i = 0;
-
-    while (i < WORDS - 1 && words[i] == patterns[value][i]) {
-        i++;
-    }
-    die("MISMATCH: file %d page %d read by %s: word %u is %#" PRIx64
-        ", not %#" PRIx64, file, page, how, i, words[i], patterns[value][i]);
-}
-
-static void check_whole(const char *how, int file, int page, const void *got,
-                        uint8_t value)
-{
-    if (memcmp(got, patterns[value], PAGE)) {
-        mismatch(how, file, page, got, value);
-    }
-}
-
-static void check_word(const char *how, int file, int page, const void *got,
-                       unsigned int word, uint64_t wanted)
-{
-    uint64_t is = ((const volatile uint64_t *)got)[word];
-
-    if (is != wanted) {
-        die("MISMATCH: file %d page %d read by %s: word %u is %#" PRIx64
-            ", not %#" PRIx64, file, page, how, word, is, wanted);
-    }
-}
-
-/* All of it now and then, else a word: most time is to be spent on faults. */
-static void check_mapped(Writer *writer, int file, int page)
-{
-    uint8_t value = writer->values[file][page];
-    unsigned int word = below(writer, WORDS);
-
-    if (below(writer, 4)) {
-        check_word("mapping", file, page, at(writer, file, page), word,
-                   patterns[value][word]);
-    } else {
-        check_whole("mapping", file, page, at(writer, file, page), value);
-    }
-}
-
-static uint8_t change(Writer *writer, int file, int page)
-{
-    uint8_t *value = &writer->values[file][page];
-
-    return *value = other_value(writer, *value);
-}
-
-static void op_read(Writer *writer, int file, int page)
-{
-    check_mapped(writer, file, page);
-}
-
-/* One word is another for a moment. */
-static void op_poke(Writer *writer, int file, int page)
-{
-    uint64_t poke = POKE << 32 | below(writer, UINT32_MAX);
-    unsigned int word = below(writer, WORDS);
-    uint64_t wanted = patterns[writer->values[file][page]][word];
-    volatile uint64_t *words = (void *)at(writer, file, page);
-
-    check_word("mapping", file, page, (void *)words, word, wanted);
-    words[word] = poke;
-    check_word("mapping", file, page, at(writer, file, page), word, poke);
-    words = (void *)at(writer, file, page);
-    words[word] = wanted;
-    check_mapped(writer, file, page);
-}
-
-static void op_fill(Writer *writer, int file, int page)
-{
-    memcpy(at(writer, file, page), patterns[change(writer, file, page)], PAGE);
-    check_mapped(writer, file, page);
-}
-
-static void op_write(Writer *writer, int file, int page)
-{
-    const char *from = (char *)patterns[change(writer, file, page)];
-    size_t half = below(writer, PAGE);
-
-    if (MUST(pwrite(fds[file], from, half, page * PAGE)) != (ssize_t)half ||
-        MUST(pwrite(fds[file], from + half, PAGE - half,
-                    page * PAGE + half)) != (ssize_t)(PAGE - half)) {
-        die("file %d page %d: a short write", file, page);
-    }
-    check_mapped(writer, file, page);
-}
-
-static void op_pread(Writer *writer, int file, int page)
-{
-    if (MUST(pread(fds[file], writer->buffer, PAGE, page * PAGE)) != PAGE) {
-        die("file %d page %d: a short read", file, page);
-    }
-    check_whole("read(2)", file, page, writer->buffer,
-                writer->values[file][page]);
-}
-
-/* A write(2) whose source is a page of ksmfs itself. */
-static void op_copy(Writer *writer, int file, int page)
-{
-    int from_file = below(writer, FILES);
-    int from = own_page(writer);
-
-    if (MUST(pwrite(fds[file], at(writer, from_file, from), PAGE,
-                    page * PAGE)) != PAGE) {
-        die("file %d page %d: a short write", file, page);
-    }
-    writer->values[file][page] = writer->values[from_file][from];
-    check_mapped(writer, file, page);
-}
-
-/*
- * Into the memory of any of the processes.  The source, a page of ksmfs that
- * has to be faulted in, keeps the kernel waiting with the target pinned.
- */
-static void op_vm_write(Writer *writer, int file, int page)
-{
-    int from_file = below(writer, FILES);
-    int from = own_page(writer);
-    struct iovec remote = { maps[0][file] + page * PAGE, PAGE };
-    struct iovec local = { at(writer, from_file, from), PAGE };
-    pid_t pid = common->pids[below(writer, PROCESSES)];
-
-    madvise(local.iov_base, PAGE, MADV_DONTNEED);
-    if (MUST(process_vm_writev(pid, &local, 1, &remote, 1, 0)) != PAGE) {
-        die("file %d page %d: a short process_vm_writev", file, page);
-    }
-    writer->values[file][page] = writer->values[from_file][from];
-    check_mapped(writer, file, page);
-}
-
-static void op_vm_read(Writer *writer, int file, int page)
-{
-    struct iovec remote = { maps[0][file] + page * PAGE, PAGE };
-    struct iovec local = { writer->buffer, PAGE };
-    pid_t pid = common->pids[below(writer, PROCESSES)];
-
-    if (MUST(process_vm_readv(pid, &local, 1, &remote, 1, 0)) != PAGE) {
-        die("file %d page %d: a short process_vm_readv", file, page);
-    }
-    check_whole("process_vm_readv", file, page, writer->buffer,
-                writer->values[file][page]);
-}
-
-/* Pages are pinned together, so that the last ones wait for the first. */
-static void op_direct_read(Writer *writer, int file, int page)
-{
-    struct iovec iov[DIRECT_PAGES];
-    int from = below(writer, DEVICE_PAGES - DIRECT_PAGES);
-    int n = 0;
-
-    for (int to = page; n < DIRECT_PAGES && to < PAGES; to += WRITERS) {
-        iov[n] = (struct iovec) { at(writer, file, to), PAGE };
-        writer->values[file][to] = device_value(from + n++);
-    }
-    if (MUST(preadv(writer->device, iov, n, from * PAGE)) !=
-        n * (ssize_t)PAGE) {
-        die("file %d page %d: a short direct read", file, page);
-    }
-    for (int i = 0; i < n; i++) {
-        check_mapped(writer, file, page + i * WRITERS);
-    }
-}
-
-static void op_direct_write(Writer *writer, int file, int page)
-{
-    off_t offset = (DEVICE_PAGES + writer->id) * PAGE;
-
-    if (MUST(pwrite(writer->device, at(writer, file, page), PAGE, offset)) !=
-        PAGE ||
-        MUST(pread(writer->device, writer->buffer, PAGE, offset)) != PAGE) {
-        die("file %d page %d: a short direct write", file, page);
-    }
-    check_whole("direct write", file, page, writer->buffer,
-                writer->values[file][page]);
-}
-
-static void op_vmsplice(Writer *writer, int file, int page)
-{
-    struct iovec iov = { at(writer, file, page), PAGE };
-    uint8_t before = writer->values[file][page];
-
-    if (MUST(vmsplice(writer->pipe[1], &iov, 1, 0)) != PAGE) {
-        die("file %d page %d: a short vmsplice", file, page);
-    }
-    /* With the pipe's reference there, it must not be merged. */
-    op_poke(writer, file, page);
-    if (MUST(read(writer->pipe[0], writer->buffer, PAGE)) != PAGE) {
-        die("file %d page %d: a short read of a pipe", file, page);
-    }
-    check_whole("vmsplice", file, page, writer->buffer, before);
-}
-
-/* From file to pipe to file. */
-static void op_splice(Writer *writer, int file, int page)
-{
-    int to_file = below(writer, FILES);
-    int to = own_page(writer);
-    off64_t from_offset = page * PAGE, to_offset = to * PAGE;
-    ssize_t left = PAGE;
-
-    if (MUST(splice(fds[file], &from_offset, writer->pipe[1], NULL, PAGE,
-                    0)) != PAGE) {
-        die("file %d page %d: a short splice", file, page);
-    }
-    while (left) {
-        left -= MUST(splice(writer->pipe[0], NULL, fds[to_file], &to_offset,
-                            left, 0));
-    }
-    writer->values[to_file][to] = writer->values[file][page];
-    check_mapped(writer, to_file, to);
-}
-
-/* A child reads and writes as its parent does. */
-static void op_fork(Writer *writer, int file, int page)
-{
-    pid_t child;
-    int status;
-
-    child = MUST(fork());
-    if (!child) {
-        char *here = maps[1][file] + page * PAGE;
-
-        check_whole("child", file, page, here, writer->values[file][page]);
-        memcpy(here, patterns[change(writer, file, page)], PAGE);
-        check_mapped(writer, file, page);
-        _exit(0);
-    }
-    /* It has the same random numbers to come. */
-    change(writer, file, page);
-    MUST(waitpid(child, &status, 0));
-    if (status) {
-        die("file %d page %d: the child's status is %#x", file, page, status);
-    }
-    check_mapped(writer, file, page);
-}
-
-/* Nothing is there, and nobody else gets the addresses. */
-static void reserve(char *where, size_t size)
-{
-    MUST(mmap(where, size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED |
-              MAP_NORESERVE, -1, 0));
-}
-
-/* Some pages around it are mapped, and moved twice. */
-static void op_mremap(Writer *writer, int file, int page)
-{
-    int first = page < PAGES - WINDOW_PAGES ? page : PAGES - WINDOW_PAGES;
-    size_t size = WINDOW_PAGES * PAGE;
-    char *window = writer->windows[0];
-    uint8_t value;
-
-    MUST(mmap(window, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED,
-              fds[file], first * PAGE));
-    for (int i = 1; i >= 0; i--) {
-        char *here = window + (page - first) * PAGE;
-
-        value = change(writer, file, page);
-        memcpy(here, patterns[value], PAGE);
-        window = MUST(mremap(window, size, size, MREMAP_MAYMOVE |
-                             MREMAP_FIXED, writer->windows[i]));
-        check_whole("moved mapping", file, page,
-                    window + (page - first) * PAGE, value);
-    }
-    reserve(writer->windows[0], size);
-    reserve(writer->windows[1], size);
-    check_mapped(writer, file, page);
-}
-
-static void op_madvise(Writer *writer, int file, int page)
-{
-    static const int advice[] = {
-        MADV_DONTNEED, MADV_COLD, MADV_PAGEOUT, MADV_POPULATE_READ,
-        MADV_POPULATE_WRITE,
-    };
-    int n = 1 + below(writer, PAGES - page < 32 ? PAGES - page : 32);
-
-    /* Pages of other writers may be locked or mapped read-only just now. */
-    if (madvise(at(writer, file, page), n * PAGE,
-                advice[below(writer, ARRAY_SIZE(advice))]) &&
-        (n == 1 || errno != EINVAL)) {
-        die("madvise of file %d page %d: %s", file, page, strerror(errno));
-    }
-    check_mapped(writer, file, page);
-}
-
-/* What is mapped read-only for a while must not be writable unseen then. */
-static void op_mprotect(Writer *writer, int file, int page)
-{
-    char *here = at(writer, file, page);
-
-    MUST(mprotect(here, PAGE, PROT_READ));
-    check_mapped(writer, file, page);
-    MUST(mprotect(here, PAGE, PROT_READ | PROT_WRITE));
-    op_poke(writer, file, page);
-}
-
-static void op_mlock(Writer *writer, int file, int page)
-{
-    char *here = at(writer, file, page);
-
-    MUST(mlock(here, PAGE));
-    op_poke(writer, file, page);
-    MUST(munlock(here, PAGE));
-    check_mapped(writer, file, page);
-}
-
-/* A private mapping sees the file, and the file sees none of its writes. */
-static void op_private(Writer *writer, int file, int page)
-{
-    uint8_t value = writer->values[file][page];
-    char *here = MUST(mmap(writer->windows[0], PAGE, PROT_READ | PROT_WRITE,
-                           MAP_PRIVATE | MAP_FIXED, fds[file], page * PAGE));
-
-    check_whole("private mapping", file, page, here, value);
-    memcpy(here, patterns[other_value(writer, value)], PAGE);
-    check_mapped(writer, file, page);
-    reserve(here, PAGE);
-}
-
-static void op_punch(Writer *writer, int file, int page)
-{
-    writer->values[file][page] = 0;
-    if (below(writer, 2)) {
-        punch_pages(fds[file], page, page + 1);
-    } else {
-        MUST(madvise(at(writer, file, page), PAGE, MADV_REMOVE));
-    }
-    check_mapped(writer, file, page);
-}
-
-/* A part of a page, which is 0 for a moment. */
-static void op_punch_part(Writer *writer, int file, int page)
-{
-    unsigned int word = below(writer, WORDS);
-    uint64_t wanted = patterns[writer->values[file][page]][word];
-    off_t offset = page * PAGE + word * sizeof(wanted);
-
-    MUST(fallocate(fds[file], FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
-                   offset, sizeof(wanted)));
-    check_word("mapping", file, page, at(writer, file, page), word, 0);
-    MUST(pwrite(fds[file], &wanted, sizeof(wanted), offset));
-    check_mapped(writer, file, page);
-}
-
-/* A page of another writer: no one knows which, but it is one. */
-static void op_foreign(Writer *writer, int unused, int unused_page)
-{
-    int file = below(writer, FILES), page = below(writer, PAGES);
-    unsigned int word = below(writer, WORDS);
-    uint64_t is =
-        ((volatile uint64_t *)at(writer, file, page))[word];
-
-    for (int value = 0; value < VALUES; value++) {
-        if (is == patterns[value][word]) {
-            return;
-        }
-    }
-    if (is >> 32 != POKE) {
-        die("MISMATCH: file %d page %d: word %u is %#" PRIx64
-            ", which nobody wrote", file, page, word, is);
-    }
-}
-
-static void tail_check(Writer *writer, int page)
-{
-    check_whole("tail's mapping", FILES + writer->id, page,
-                writer->tail + page * PAGE, writer->tail_values[page]);
-}
-
-static void op_tail(Writer *writer, int unused, int unused_page)
-{
-    int page = below(writer, TAIL_PAGES);
-    uint8_t *value = &writer->tail_values[page];
-
-    tail_check(writer, page);
-    *value = other_value(writer, *value);
-    memcpy(writer->tail + page * PAGE, patterns[*value], PAGE);
-    tail_check(writer, page);
-}
-
-static void op_truncate(Writer *writer, int unused, int unused_page)
-{
-    int page = below(writer, TAIL_PAGES);
-    size_t kept = below(writer, 2) ? below(writer, PAGE) : 0;
-    char *here = writer->tail + page * PAGE;
-
-    tail_check(writer, page);
-    MUST(ftruncate(writer->tail_fd, page * PAGE + kept));
-    MUST(ftruncate(writer->tail_fd, TAIL_PAGES * PAGE));
-    if (memcmp(here, patterns[writer->tail_values[page]], kept) ||
-        memcmp(here + kept, patterns[0], PAGE - kept)) {
-        die("MISMATCH: tail %d page %d, cut at %zu", writer->id, page, kept);
-    }
-    memset(here, 0, PAGE);
-    memset(writer->tail_values + page, 0, TAIL_PAGES - page);
-    tail_check(writer, below(writer, TAIL_PAGES));
-}
-
-static void op_tail_punch(Writer *writer, int unused, int unused_page)
-{
-    int start = below(writer, TAIL_PAGES);
-    int end = start + 1 + below(writer, TAIL_PAGES - start);
-
-    punch_pages(writer->tail_fd, start, end);
-    memset(writer->tail_values + start, 0, end - start);
-    tail_check(writer, below(writer, TAIL_PAGES));
-}
-
-static Operation operations[] = {
-    { "read", 3000, op_read },
-    { "poke", 1000, op_poke },
-    { "fill", 200, op_fill },
-    { "write", 40, op_write },
-    { "pread", 60, op_pread },
-    { "copy", 20, op_copy },
-    { "process_vm_writev", 20, op_vm_write },
-    { "process_vm_readv", 20, op_vm_read },
-    { "vmsplice", 10, op_vmsplice },
-    { "splice", 10, op_splice },
-    { "fork", 1, op_fork },
-    { "mremap", 4, op_mremap },
-    { "madvise", 20, op_madvise },
-    { "mprotect", 10, op_mprotect },
-    { "mlock", 4, op_mlock },
-    { "private", 10, op_private },
-    { "punch", 20, op_punch },
-    { "punch-part", 10, op_punch_part },
-    { "foreign", 1500, op_foreign },
-    { "tail", 200, op_tail },
-    { "truncate", 4, op_truncate },
-    { "tail-punch", 10, op_tail_punch },
-    { "direct-read", 20, op_direct_read },
-    { "direct-write", 10, op_direct_write },
-};
-
-static void check_all(Writer *writer)
-{
-    for (int file = 0; file < FILES; file++) {
-        for (int page = writer->id; page < PAGES; page += WRITERS) {
-            check_whole("mapping, at the end", file, page,
-                        maps[1][file] + page * PAGE,
-                        writer->values[file][page]);
-            op_pread(writer, file, page);
-        }
-    }
-    for (int page = 0; page < TAIL_PAGES; page++) {
-        tail_check(writer, page);
-    }
-}
-
-static void tail_name(int id, char name[16])
-{
-    snprintf(name, 16, "tail%d", id);
-}
-
-/* Until all writers, and the first process, are here. */
-static void await_all(_Atomic int *counter)
-{
-    (*counter)++;
-    while (*counter <= WRITERS) {
-        usleep(1000);
-    }
-}
-
-static void *write_pages(void *opaque)
-{
-    Writer *writer = opaque;
-    uint64_t wanted = operations_wanted / WRITERS + 1;
-    unsigned int total = 0;
-    char name[16];
-
-    tail_name(writer->id, name);
-    writer->tail_fd = open_file(directory, name, TAIL_PAGES);
-    writer->tail = map_file(writer->tail_fd, TAIL_PAGES);
-    writer->buffer = MUST(mmap(NULL, PAGE, PROT_READ | PROT_WRITE,
-                               MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
-    for (int i = 0; i < 2; i++) {
-        writer->windows[i] = MUST(mmap(NULL, WINDOW_PAGES * PAGE, PROT_NONE,
-                                       MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
-    }
-    MUST(pipe(writer->pipe));
-    if (device) {
-        writer->device = MUST(open(device, O_RDWR | O_DIRECT));
-    }
-    for (unsigned int i = 0; i < ARRAY_SIZE(operations); i++) {
-        total += operations[i].weight;
-    }
-    /* What is mapped later would be in the way of moved mappings. */
-    await_all(&common->ready);
-    for (uint64_t n = 0; n < wanted; n++) {
-        int file = below(writer, FILES);
-        int page = own_page(writer);
-        unsigned int ticket = below(writer, total), i = 0;
-
-        while (ticket >= operations[i].weight) {
-            ticket -= operations[i++].weight;
-        }
-        operations[i].run(writer, file, page);
-        atomic_fetch_add_explicit(&common->operations[i], 1,
-                                  memory_order_relaxed);
-    }
-    /* Others may write into this process until all are done. */
-    await_all(&common->finished);
-    check_all(writer);
-    return NULL;
-}
-
-static void run_writers(int process)
-{
-    pthread_t threads[THREADS];
-    Writer *writers = calloc(THREADS, sizeof(*writers));
-
-    for (int i = 0; i < THREADS; i++) {
-        writers[i].id = process * THREADS + i;
-        writers[i].random = seed * 1000003 + writers[i].id + 1;
-        if (pthread_create(&threads[i], NULL, write_pages, &writers[i])) {
-            die("no thread to be had");
-        }
-    }
-    for (int i = 0; i < THREADS; i++) {
-        pthread_join(threads[i], NULL);
-    }
-}
 
 static void open_all(int all[FILES + WRITERS])
 {
@@ -647,7 +36,8 @@ static void open_all(int all[FILES + WRITERS])
         } else {
             tail_name(i - FILES, name);
         }
-        all[i] = open_file(directory, name, i < FILES ? PAGES : TAIL_PAGES);
+        all[i] = open_file(torture.directory, name,
+                           i < FILES ? PAGES : TAIL_PAGES);
     }
 }
 
@@ -690,26 +80,26 @@ static void merge_file(uint64_t *random, int fd, unsigned int pages,
 
 static void run_merger(void)
 {
-    uint64_t random = seed + 77;
+    uint64_t random = torture.seed + 77;
     int all[FILES + WRITERS];
 
     open_all(all);
-    while (!common->stop) {
+    while (!torture.common->stop) {
         for (int i = 0; i < FILES + WRITERS; i++) {
             merge_file(&random, all[i], i < FILES ? PAGES : TAIL_PAGES,
-                       i < FILES ? maps[1][i] : NULL);
+                       i < FILES ? torture.maps[1][i] : NULL);
         }
-        usleep(pause_us);
+        usleep(torture.pause_us);
     }
 }
 
 static void run_splitter(void)
 {
-    uint64_t random = seed + 78;
+    uint64_t random = torture.seed + 78;
     int all[FILES + WRITERS];
 
     open_all(all);
-    while (!common->stop) {
+    while (!torture.common->stop) {
         uint64_t start = random_below(&random, PAGES);
         int err = split_pages(all[random_below(&random, FILES + WRITERS)],
                               start, start + random_below(&random, 16),
@@ -718,7 +108,7 @@ static void run_splitter(void)
         if (err) {
             die("SPLIT: %s", strerror(-err));
         }
-        usleep(pause_us);
+        usleep(torture.pause_us);
     }
 }
 
@@ -728,7 +118,7 @@ static void run_collector(void)
     int all[FILES + WRITERS];
 
     open_all(all);
-    while (!common->stop) {
+    while (!torture.common->stop) {
         for (int i = 0; i < FILES + WRITERS; i++) {
             uint64_t next = 0, before = 0;
             uint32_t count;
@@ -743,7 +133,7 @@ static void run_collector(void)
                 before = next;
             }
         }
-        usleep(pause_us);
+        usleep(torture.pause_us);
     }
 }
 
@@ -756,7 +146,7 @@ static pid_t start(void (*run)(void), int process)
     }
     prctl(PR_SET_PDEATHSIG, SIGKILL);
     for (int i = 0; i < FILES; i++) {
-        maps[1][i] = map_file(fds[i], PAGES);
+        torture.maps[1][i] = map_file(torture.fds[i], PAGES);
     }
     if (run) {
         run();
@@ -770,8 +160,8 @@ static uint64_t operations_done(void)
 {
     uint64_t total = 0;
 
-    for (unsigned int i = 0; i < ARRAY_SIZE(operations); i++) {
-        total += common->operations[i];
+    for (unsigned int i = 0; i < n_operations; i++) {
+        total += torture.common->operations[i];
     }
     return total;
 }
@@ -801,31 +191,35 @@ static pid_t await(void)
 static void prepare(void)
 {
     for (int value = 0; value < VALUES; value++) {
-        patterns[value] = MUST(mmap(NULL, PAGE, PROT_READ | PROT_WRITE,
-                                    MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
+        uint64_t *pattern = MUST(mmap(NULL, PAGE, PROT_READ | PROT_WRITE,
+                                      MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
+
         for (unsigned int i = 0; value && i < WORDS; i++) {
-            patterns[value][i] = UINT64_C(0x9e3779b97f4a7c15) * value + i;
+            pattern[i] = UINT64_C(0x9e3779b97f4a7c15) * value + i;
         }
+        torture.patterns[value] = pattern;
     }
     for (int file = 0; file < FILES; file++) {
         char name[16];
 
         snprintf(name, sizeof(name), "file%d", file);
-        fds[file] = open_file(directory, name, PAGES);
-        maps[0][file] = map_file(fds[file], PAGES);
+        torture.fds[file] = open_file(torture.directory, name, PAGES);
+        torture.maps[0][file] = map_file(torture.fds[file], PAGES);
     }
-    common = MUST(mmap(NULL, sizeof(*common), PROT_READ | PROT_WRITE,
-                       MAP_SHARED | MAP_ANONYMOUS, -1, 0));
-    if (device) {
-        int fd = MUST(open(device, O_RDWR | O_DIRECT));
+    torture.common = MUST(mmap(NULL, sizeof(*torture.common),
+                               PROT_READ | PROT_WRITE,
+                               MAP_SHARED | MAP_ANONYMOUS, -1, 0));
+    if (torture.device) {
+        int fd = MUST(open(torture.device, O_RDWR | O_DIRECT));
 
         for (int page = 0; page < DEVICE_PAGES; page++) {
-            MUST(pwrite(fd, patterns[device_value(page)], PAGE, page * PAGE));
+            MUST(pwrite(fd, torture.patterns[device_value(page)], PAGE,
+                        page * PAGE));
         }
         close(fd);
         return;
     }
-    for (unsigned int i = 0; i < ARRAY_SIZE(operations); i++) {
+    for (unsigned int i = 0; i < n_operations; i++) {
         if (!strncmp(operations[i].name, "direct", 6)) {
             operations[i].weight = 0;
         }
@@ -846,16 +240,16 @@ static void parse(int argc, char **argv)
     while ((option = getopt_long(argc, argv, "", options, NULL)) != -1) {
         switch (option) {
         case 'n':
-            operations_wanted = strtoull(optarg, NULL, 0);
+            torture.operations_wanted = strtoull(optarg, NULL, 0);
             break;
         case 'd':
-            device = optarg;
+            torture.device = optarg;
             break;
         case 'p':
-            pause_us = strtoul(optarg, NULL, 0);
+            torture.pause_us = strtoul(optarg, NULL, 0);
             break;
         case 's':
-            seed = strtoull(optarg, NULL, 0);
+            torture.seed = strtoull(optarg, NULL, 0);
             break;
         default:
             exit(2);
@@ -865,7 +259,7 @@ static void parse(int argc, char **argv)
         die("usage: ksmfs-torture DIRECTORY [--operations=N] [--device=FILE] "
             "[--seed=N] [--pause=MICROSECONDS]");
     }
-    directory = argv[optind];
+    torture.directory = argv[optind];
 }
 
 int main(int argc, char **argv)
@@ -877,10 +271,10 @@ int main(int argc, char **argv)
     prepare();
     began = seconds_now();
     for (int i = 0; i < PROCESSES; i++) {
-        common->pids[i] = start(NULL, i);
+        torture.common->pids[i] = start(NULL, i);
     }
-    common->ready++;
-    common->finished++;
+    torture.common->ready++;
+    torture.common->finished++;
     start(run_merger, 0);
     start(run_splitter, 0);
     start(run_collector, 0);
@@ -888,15 +282,16 @@ int main(int argc, char **argv)
         pid_t pid = await();
 
         for (int i = 0; i < PROCESSES; i++) {
-            left -= pid == common->pids[i];
+            left -= pid == torture.common->pids[i];
         }
     }
-    common->stop = true;
+    torture.common->stop = true;
     for (int i = 0; i < 3; i++) {
         await();
     }
-    for (unsigned int i = 0; i < ARRAY_SIZE(operations); i++) {
-        printf("%s %" PRIu64 "\n", operations[i].name, common->operations[i]);
+    for (unsigned int i = 0; i < n_operations; i++) {
+        printf("%s %" PRIu64 "\n", operations[i].name,
+               torture.common->operations[i]);
     }
     printf("operations %" PRIu64 "\nmilliseconds %.0f\n", operations_done(),
            (seconds_now() - began) * 1000);

@@ -19,13 +19,9 @@ from ksmtest import cases, ksmfs, programs  # noqa: E402
 from ksmtest.checks import check, check_equal  # noqa: E402
 from ksmtest.ksmfs import PAGE  # noqa: E402
 
-DEVICE = '/dev/ram0'
 
 
-class Bed(cases.Bed):
-    programs = ()
-    host_ksm = False
-
+class Bed(ksmfs.Bed):
     @classmethod
     def add_options(cls, parser):
         super().add_options(parser)
@@ -34,8 +30,8 @@ class Bed(cases.Bed):
 
 def test_collect_misses_no_write(bed):
     """each write is reported by the next collect, while pages are merged"""
-    with ksmfs.Mount(bed.directory) as mount:
-        counts = programs.count('collect', 'log', mount.path, DEVICE,
+    with bed.mount() as mount:
+        counts = programs.count('collect', 'log', mount.path, bed.device,
                                 str(bed.arguments.seconds))
         # Else nothing was at stake.
         for name in ('writes', 'collects', 'reported', 'merged'):
@@ -45,13 +41,13 @@ def test_collect_misses_no_write(bed):
 
 def test_pinned_page_stays_reported(bed):
     """a page that may be written unseen is reported again, and not merged"""
-    with ksmfs.Mount(bed.directory) as mount:
+    with bed.mount() as mount:
         programs.count('collect', 'pin', mount.path)
 
 
 def test_idle_file_costs_nothing(bed):
     """an idle GiB costs less than 1/100 of reading it, and faults nobody"""
-    with ksmfs.Mount(bed.directory) as mount:
+    with bed.mount() as mount:
         counts = programs.count('collect', 'idle', mount.path, '1024')
         check(counts['idle-us'] < counts['reading-us'] / 100, 'it costs more')
         check(counts['written-us'] < counts['first-us'] / 10,
@@ -60,7 +56,7 @@ def test_idle_file_costs_nothing(bed):
 
 def test_unread_report_is_repeated(bed):
     """what could not be told is reported again"""
-    with ksmfs.Mount(bed.directory) as mount, mount.file('a', 256) as file:
+    with bed.mount() as mount, mount.file('a', 256) as file:
         for page in range(0, 256, 2):
             file[page] = bytes(PAGE)
         request = ksmfs.Collect(start=0, end=256, ranges=8, max=1000)
@@ -75,7 +71,7 @@ def test_unread_report_is_repeated(bed):
 
 def test_collector_that_is_killed(bed):
     """another may collect once the first one was killed, and sees all"""
-    with ksmfs.Mount(bed.directory) as mount, mount.file('a', 64) as file:
+    with bed.mount() as mount, mount.file('a', 64) as file:
         file[3] = bytes(PAGE)
         reading, writing = os.pipe()
         child = os.fork()

@@ -21,19 +21,9 @@ from ksmtest import cases, ksmfs  # noqa: E402
 from ksmtest.checks import PATIENCE, check, check_equal, wait_for  # noqa: E402
 from ksmtest.ksmfs import PAGE  # noqa: E402
 
-COUNTERS = ('pages_allocated', 'pages_used', 'pages_shared', 'pages_sharing',
-            'pages_unshared', 'ksm_zero_pages')
 MODULE = Path('/lib/modules/ksmfs.ko')
 NOBODY = 65534
 LARGEST = (1 << 63) - 1
-
-
-class Bed(cases.Bed):
-    programs = ()
-    host_ksm = False
-
-    def mount(self, options='', name='ksmfs'):
-        return ksmfs.Mount(self.directory, options, name)
 
 
 class Timed:
@@ -49,11 +39,6 @@ class Timed:
         took = time.monotonic() - self._start
         print(f'# {took:.2f} s to {self._what}')
         check(error or took < self._most, f'{took:.0f} s to {self._what}')
-
-
-def check_empty(mount):
-    for name in COUNTERS:
-        check_equal(mount[name], 0, name)
 
 
 def merge_all(file, pages, digest=1):
@@ -96,7 +81,7 @@ def test_many_sharers(bed):
             os.unlink(mount.path / 'a')
             with Timed('remove all'):
                 file.close()
-        check_empty(mount)
+        ksmfs.check_empty(mount)
 
 
 def test_sparse_file(bed):
@@ -122,7 +107,7 @@ def test_sparse_file(bed):
                 file.punch(1, pages - 1)
             check_equal(file.kinds(), (1, 0, 0), 'pages')
         os.unlink(mount.path / 'a')
-        check_empty(mount)
+        ksmfs.check_empty(mount)
 
 
 def test_many_files(bed):
@@ -145,7 +130,7 @@ def test_many_files(bed):
         with Timed('remove them', 60):
             for name in names:
                 os.unlink(mount.path / name)
-        check_empty(mount)
+        ksmfs.check_empty(mount)
 
 
 def test_largest_offset(bed):
@@ -177,7 +162,7 @@ def test_largest_offset(bed):
         os.ftruncate(fd, 0)
         os.close(fd)
         os.unlink(mount.path / 'a')
-        check_empty(mount)
+        ksmfs.check_empty(mount)
 
 
 def kernel_log():
@@ -232,7 +217,7 @@ def test_memory_cgroup(bed):
                 check(charged() - was > 900 * PAGE,
                       f'{charged() - was} bytes for 1000 pages')
             os.unlink(mount.path / 'a')
-            check_empty(mount)
+            ksmfs.check_empty(mount)
         group.rmdir()
     finally:
         printk.write_text(before)
@@ -302,15 +287,15 @@ def test_killed_in_mid_merge(bed):
                 os.waitpid(child, 0)
         # The last references are dropped a moment after a process is gone.
         wait_for(lambda: not mount['pages_used'], 'no page to be used')
-        check_empty(mount)
+        ksmfs.check_empty(mount)
         check(remove_module(), 'the module went while it is mounted')
         check_equal((mount.path / 'still').write_bytes(b'here'), 4, 'written')
     check_equal(remove_module(), '', 'rmmod')
     check(not Path('/sys/module/ksmfs').exists(), 'it is still there')
     subprocess.run(['insmod', MODULE], check=True)
     with bed.mount(name='again') as mount:
-        check_empty(mount)
+        ksmfs.check_empty(mount)
 
 
 if __name__ == '__main__':
-    cases.main('Limits of ksmfs.', globals(), Bed)
+    cases.main('Limits of ksmfs.', globals(), ksmfs.Bed)

@@ -18,13 +18,9 @@ from ksmtest import cases, ksmfs, programs  # noqa: E402
 from ksmtest.checks import check, check_equal  # noqa: E402
 
 TRACING = Path('/sys/kernel/tracing')
-DEVICE = '/dev/ram0'
 
 
-class Bed(cases.Bed):
-    programs = ()
-    host_ksm = False
-
+class Bed(ksmfs.Bed):
     @classmethod
     def add_options(cls, parser):
         super().add_options(parser)
@@ -34,7 +30,7 @@ class Bed(cases.Bed):
 
 def test_second_mapping_never_stale(bed):
     """a change by one process is seen by another at once"""
-    with ksmfs.Mount(bed.directory) as mount:
+    with bed.mount() as mount:
         counts = programs.count('stale', mount.path,
                                 f'--rounds={bed.arguments.rounds}',
                                 f'--seconds={bed.arguments.seconds}')
@@ -62,9 +58,10 @@ def probe(function):
 
 def test_gup_is_fast(bed):
     """direct I/O takes mapped pages from the page tables alone"""
-    with ksmfs.Mount(bed.directory) as mount:
+    with bed.mount() as mount:
         with probe('__get_user_pages') as profile:
-            counts = programs.count('gup', 'fast', mount.path, DEVICE, profile)
+            counts = programs.count('gup', 'fast', mount.path, bed.device,
+                                    profile)
         for name in ('private-read', 'shared-read', 'private-written'):
             check_equal(counts[name], 0, f'slow GUPs of pages {name}')
         check(counts['unmapped-read'] > 0, 'the probe counts nothing')
@@ -72,13 +69,13 @@ def test_gup_is_fast(bed):
 
 def test_long_pins_are_refused(bed):
     """a registered buffer of io_uring is refused, or keeps a page unmerged"""
-    with ksmfs.Mount(bed.directory) as mount:
+    with bed.mount() as mount:
         programs.count('gup', 'long', mount.path)
 
 
 def test_futex_does_not_hang(bed):
     """a futex in any kind of page answers, also where it can't be written"""
-    with ksmfs.Mount(bed.directory) as mount:
+    with bed.mount() as mount:
         programs.count('gup', 'futex', mount.path)
 
 

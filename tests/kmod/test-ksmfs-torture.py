@@ -15,15 +15,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent / 'vm'))
 from ksmtest import cases, ksmfs, programs  # noqa: E402
 from ksmtest.checks import check, check_equal  # noqa: E402
 
-COUNTERS = ('pages_allocated', 'pages_used', 'pages_shared', 'pages_sharing',
-            'pages_unshared', 'ksm_zero_pages')
-DEVICE = '/dev/ram0'
 
-
-class Bed(cases.Bed):
-    programs = ()
-    host_ksm = False
-
+class Bed(ksmfs.Bed):
     @classmethod
     def add_options(cls, parser):
         super().add_options(parser)
@@ -58,17 +51,10 @@ def check_sums(mount):
                 'merges and cow_breaks')
 
 
-def check_empty(mount):
-    for path in mount.path.iterdir():
-        path.unlink()
-    for name in COUNTERS:
-        check_equal(mount[name], 0, f'{name} without any file')
-
-
 def test_no_write_is_lost_or_torn(bed):
     """writers in parallel with merge, split and collect read what they wrote"""
-    with ksmfs.Mount(bed.directory) as mount:
-        counts = bed.torture(mount, f'--device={DEVICE}')
+    with bed.mount() as mount:
+        counts = bed.torture(mount, f'--device={bed.device}')
         print(f'# {mount["merges"]} merges, {mount["cow_breaks"]} breaks; '
               f'{counts["operations"] / counts["milliseconds"] * 1000:.0f} '
               'operations/s')
@@ -82,7 +68,8 @@ def test_no_write_is_lost_or_torn(bed):
         check(mount['cow_breaks'] > counts['operations'] / 100,
               f'{mount["cow_breaks"]} breaks only')
         check_sums(mount)
-        check_empty(mount)
+        mount.unlink_all()
+        ksmfs.check_empty(mount)
 
 
 if __name__ == '__main__':

@@ -27,10 +27,7 @@ STRUCTURES = (ksmfs.Info, ksmfs.Collect, ksmfs.Merge, ksmfs.Split, ksmfs.Stat)
 UNMAPPED = 8
 
 
-class Bed(cases.Bed):
-    programs = ()
-    host_ksm = False
-
+class Bed(ksmfs.Bed):
     @classmethod
     def add_options(cls, parser):
         super().add_options(parser)
@@ -83,7 +80,7 @@ def raw_errno(fd, number, buffer):
 
 def test_good_arguments_are_taken(bed):
     """what the other cases spoil is right before"""
-    with ksmfs.Mount(bed.directory) as mount, mount.file('a', 4) as file:
+    with bed.mount() as mount, mount.file('a', 4) as file:
         file[0] = bytes(PAGE)
         for structure in STRUCTURES:
             ksmfs.ioctl(file.fd, good(structure))
@@ -91,7 +88,7 @@ def test_good_arguments_are_taken(bed):
 
 def test_sizes(bed):
     """a size tells versions apart: too small, and more than is known"""
-    with ksmfs.Mount(bed.directory) as mount, mount.file('a', 4) as file:
+    with bed.mount() as mount, mount.file('a', 4) as file:
         for structure in STRUCTURES:
             name = structure.__name__
             size = ctypes.sizeof(structure)
@@ -125,7 +122,7 @@ def test_sizes(bed):
 
 def test_fields(bed):
     """flags, reserved fields, ranges and maxima that can't be"""
-    with ksmfs.Mount(bed.directory) as mount, mount.file('a', 4) as file:
+    with bed.mount() as mount, mount.file('a', 4) as file:
         def refused(structure, wanted=errno.EINVAL, **fields):
             argument = good(structure)
             for field, value in fields.items():
@@ -150,7 +147,7 @@ def test_fields(bed):
 
 def test_pointers(bed):
     """arrays that are not there, or only in part, or not aligned"""
-    with ksmfs.Mount(bed.directory) as mount, mount.file('a', 4) as file:
+    with bed.mount() as mount, mount.file('a', 4) as file:
         file[0] = file[1] = bytes(PAGE)
         for structure, field in ((ksmfs.Collect, 'ranges'),
                                  (ksmfs.Merge, 'entries')):
@@ -197,7 +194,7 @@ def raw_address_errno(fd, structure, address):
 
 def test_descriptors(bed):
     """files that can't be changed, and what is no file of ksmfs"""
-    with ksmfs.Mount(bed.directory) as mount, mount.file('a', 4) as file:
+    with bed.mount() as mount, mount.file('a', 4) as file:
         readable = os.open(mount.path / 'a', os.O_RDONLY)
         path = os.open(mount.path / 'a', os.O_PATH)
         directory = os.open(mount.path, os.O_RDONLY)
@@ -226,7 +223,7 @@ def test_descriptors(bed):
 def test_random_arguments(bed):
     """a million calls with any arguments change no contents"""
     print(f'# seed {bed.arguments.seed}')
-    with ksmfs.Mount(bed.directory) as mount:
+    with bed.mount() as mount:
         counts = programs.count('fuzz', 'random', mount.path,
                                 str(bed.arguments.calls),
                                 str(bed.arguments.seed))
@@ -237,7 +234,7 @@ def test_random_arguments(bed):
 
 def test_32_bit_callers(bed):
     """a 32-bit program is answered as any other"""
-    with ksmfs.Mount(bed.directory) as mount:
+    with bed.mount() as mount:
         programs.count('fuzz', 'compat', mount.path)
 
 

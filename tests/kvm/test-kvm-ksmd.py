@@ -55,8 +55,7 @@ def faults_while_idle(guest):
 
 def wait_merged(guests):
     for guest in guests:
-        wait_for(lambda: guest.ksm().get('pages-sharing', 0) > MERGED_PAGES,
-                 f'{MERGED_PAGES} pages of {guest.name} to be merged')
+        guest.wait_merged(MERGED_PAGES)
 
 
 def test_guests_are_merged(bed):

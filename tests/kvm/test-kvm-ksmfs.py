@@ -7,15 +7,14 @@
 # Usage: tests/vm/emulated-host tests/kvm/test-kvm-ksmfs.py [CASE]...
 
 import hashlib
-import os
 import sys
-import time
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / 'vm'))
 
 from ksmtest import cases, ksmfs, linux  # noqa: E402
-from ksmtest.checks import check, check_equal, wait_for  # noqa: E402
+from ksmtest.checks import (  # noqa: E402
+    check, check_equal, wait_for, wait_steady)
 from ksmtest.ksmfs import PAGE  # noqa: E402
 
 GUESTS = 4
@@ -56,18 +55,8 @@ def block(guest):
 
 def wait_merged(guests, pages=MERGED_PAGES):
     for guest in guests:
-        wait_for(lambda: guest.check() or block(guest)['pages-sharing'] > pages,
-                 f'{pages} pages of {guest.name} to be merged')
-
-
-def wait_rest(guests):
-    """Waits until no more pages are merged."""
-    last, since = None, time.monotonic()
-    while time.monotonic() < since + 5:
-        time.sleep(0.5)
-        now = [block(guest)['pages-sharing'] // 16 for guest in guests]
-        if now != last:
-            last, since = now, time.monotonic()
+        block(guest)
+        guest.wait_merged(pages)
 
 
 def census(mount):
@@ -109,7 +98,9 @@ def test_four_guests_converge(bed):
     for guest in guests:
         guest.wait_console('guest filled', linux.BOOT_SECONDS)
     wait_merged(guests)
-    wait_rest(guests)
+    # Until no more pages are merged.
+    wait_steady(lambda: sum(block(guest)['pages-sharing'] for guest in guests),
+                5, tolerance=16)
     for guest in guests:
         guest.execute('stop')
     pages, alike = census(bed.mount)
@@ -136,11 +127,8 @@ def test_nothing_left_behind(bed):
     guests[0].kill()
     guests[1].wait_more_checked(more=MORE_CHECKED)
     guests[1].stop()
-    for path in bed.mount.path.iterdir():
-        os.unlink(path)
-    for name in ('pages_allocated', 'pages_used', 'pages_shared',
-                 'pages_unshared', 'ksm_zero_pages'):
-        check_equal(bed.mount[name], 0, name)
+    bed.mount.unlink_all()
+    ksmfs.check_empty(bed.mount)
 
 
 if __name__ == '__main__':

@@ -35,3 +35,14 @@ def wait_for(condition, what, patience=PATIENCE):
             return value
         check(time.monotonic() < end, f"waited in vain for {what}")
         time.sleep(0.02)
+
+
+def wait_steady(figure, seconds, tolerance):
+    """What FIGURE() is once it has moved no further for so many seconds."""
+    value, since = figure(), time.monotonic()
+    while time.monotonic() < since + seconds:
+        time.sleep(0.2)
+        now = figure()
+        if abs(now - value) > tolerance:
+            value, since = now, time.monotonic()
+    return value

@@ -167,9 +167,7 @@ def run(command, directory, *, kernel=GUEST, qemu=programs.BUILT["qemu"],
     output.unlink(missing_ok=True)
     initrd.write_bytes(Image(kernel, command).contents())
     vm = VM(qemu, directory, "host", memory_mib=memory_mib,
-            # String instructions are slow under TCG.
-            cpu="max,+svm,+npt,-erms,-fsrm", kernel=kernel / "vmlinuz",
-            initrd=initrd,
+            cpu="max,+svm,+npt", kernel=kernel / "vmlinuz", initrd=initrd,
             # A periodic tick: TCG now and then loses the interrupt of a timer
             # that fires once, and all would wait for it for ever.
             append="loglevel=7 nohz=off highres=off "

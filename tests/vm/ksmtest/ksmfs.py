@@ -11,6 +11,9 @@ import os
 import subprocess
 from pathlib import Path
 
+from . import cases
+from .checks import check_equal
+
 MAGIC = 0xBC
 COLLECT_RESTART, COLLECT_PEEK = 1, 2
 PAGE = mmap.PAGESIZE
@@ -164,8 +167,35 @@ class Mount:
     def file(self, name="file", pages=0, **options):
         return File(self.path / name, pages, **options)
 
+    def unlink_all(self):
+        for path in self.path.iterdir():
+            path.unlink()
+
     def __getitem__(self, counter):
         return int((self._sysfs / counter).read_text())
 
     def __setitem__(self, counter, value):
         (self._sysfs / counter).write_text(str(value))
+
+
+# Of a mount with nothing in it, all are 0.
+COUNTERS = ("pages_allocated", "pages_used", "pages_shared", "pages_sharing",
+            "pages_unshared", "ksm_zero_pages")
+
+
+def check_empty(mount):
+    """Nothing is left of its files."""
+    for name in COUNTERS:
+        check_equal(mount[name], 0, f"{name} without any file")
+
+
+class Bed(cases.Bed):
+    """What a test of the module alone needs: it runs no QEMU."""
+
+    programs = ()
+    host_ksm = False
+    # A block device in memory, for direct I/O.
+    device = "/dev/ram0"
+
+    def mount(self, options="", name="ksmfs"):
+        return Mount(self.directory, options, name)

@@ -70,6 +70,12 @@ class Guest(VM):
     def tracked(self):
         return self.ksm()["figures"]["pages-tracked"]
 
+    def wait_merged(self, pages):
+        """Waits until more than so many of its pages are merged."""
+        wait_for(lambda: self.check()
+                 or self.ksm().get("pages-sharing", 0) > pages,
+                 f"{pages} pages of {self.name} to be merged")
+
     def wait_engine_works(self):
         """The engine goes on: tracks pages, and ends passes."""
         scans = self.ksm()["full-scans"]
