@@ -34,6 +34,20 @@ const KsmBackend *ksm_backend_find(KsmBackendType type, KsmBlock *block)
     return best;
 }
 
+void ksm_backend_attach(KsmBlock *block)
+{
+    if (block->backend->attach) {
+        block->backend->attach(block);
+    }
+}
+
+void ksm_backend_detach(KsmBlock *block)
+{
+    if (block->backend->detach) {
+        block->backend->detach(block);
+    }
+}
+
 void ksm_backend_withdraw(KsmTwins *twins, KsmBlock *block, size_t page)
 {
     KsmPage record = block->pages[page];

@@ -75,6 +75,12 @@ struct KsmBackend {
     void (*query)(const KsmBlock *block, KsmRAMBlockInfo *info);
 };
 
+/* Does the backend say what was written in @block, all of it? */
+static inline bool ksm_backend_tracks(const KsmBlock *block)
+{
+    return block->backend->written;
+}
+
 /* Call from type_init() or a constructor; @backend must stay. */
 void ksm_backend_register(const KsmBackend *backend);
 
@@ -83,6 +89,9 @@ void ksm_backend_register(const KsmBackend *backend);
  * preferred one.  Returns NULL and sets block->reason if there is none.
  */
 const KsmBackend *ksm_backend_find(KsmBackendType type, KsmBlock *block);
+/* Begin and end to serve the eligible @block. */
+void ksm_backend_attach(KsmBlock *block);
+void ksm_backend_detach(KsmBlock *block);
 /* @page of @block is not what was submitted any more, if it was. */
 void ksm_backend_withdraw(KsmTwins *twins, KsmBlock *block, size_t page);
 /* Ask the backend of @type, or for AUTO the preferred one. */

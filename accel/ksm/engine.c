@@ -57,7 +57,7 @@ static void disarm_all(KsmEngine *e)
     /* Closing the userfaultfd unregisters everything at once. */
     ksm_tracker_close(&e->tracker);
     QTAILQ_FOREACH(block, &e->blocks, next) {
-        if (block->eligible && block->backend->written) {
+        if (block->eligible && ksm_backend_tracks(block)) {
             continue;
         }
         for (size_t r = 0; r < block->n_regions; r++) {
@@ -156,7 +156,10 @@ static void rendezvous_connected(void *opaque,
     if (!ksm_hasher_has_seed(&e->hasher, seed)) {
         ksm_hasher_seed(&e->hasher, seed);
         QTAILQ_FOREACH(block, &e->blocks, next) {
-            for (size_t r = 0; !block->hasher && r < block->n_regions; r++) {
+            if (block->hasher) {
+                continue;
+            }
+            for (size_t r = 0; r < block->n_regions; r++) {
                 block->regions[r].reseed = true;
             }
         }
@@ -296,8 +299,8 @@ static void free_blocks(KsmBlockList *blocks)
 
     QTAILQ_FOREACH_SAFE(block, blocks, next, next) {
         QTAILQ_REMOVE(blocks, block, next);
-        if (block->eligible && block->backend->detach) {
-            block->backend->detach(block);
+        if (block->eligible) {
+            ksm_backend_detach(block);
         }
         ksm_block_free(block);
     }

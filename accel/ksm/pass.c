@@ -63,8 +63,8 @@ static bool next_region(KsmEngine *e, KsmBlock **block, size_t *r)
 static bool note_written(KsmEngine *e, KsmBlock *block, size_t p, int *budget)
 {
     const size_t r = ksm_block_region_of(block, p);
-    const KsmPage merged = block->backend->written ? KSM_PAGE_TWIN
-                                                   : KSM_PAGE_MARKED;
+    const KsmPage merged = ksm_backend_tracks(block) ? KSM_PAGE_TWIN
+                                                     : KSM_PAGE_MARKED;
     KsmPage page = block->pages[p];
 
     if (page & KSM_PAGE_POISONED) {
@@ -91,7 +91,7 @@ static int find_written(KsmEngine *e, KsmBlock *block, size_t p, size_t last,
                         KsmPageRange ranges[KSM_TRACKER_RANGES],
                         uint64_t *next)
 {
-    if (block->backend->written) {
+    if (ksm_backend_tracks(block)) {
         return block->backend->written(block, p, last, ranges, next);
     }
     return ksm_tracker_written(&e->tracker,
@@ -103,7 +103,7 @@ static int find_written(KsmEngine *e, KsmBlock *block, size_t p, size_t last,
 static void rearm(KsmEngine *e, KsmBlock *block, size_t p, size_t end,
                   int *budget)
 {
-    int ret = block->backend->rearm
+    int ret = ksm_backend_tracks(block)
         ? block->backend->rearm(block, p, end)
         : ksm_tracker_rearm(&e->tracker,
                             (uintptr_t)ksm_block_page_host(block, p),
@@ -293,7 +293,7 @@ static void mark_phase(KsmEngine *e, KsmBlock *block, size_t r)
 
     e->at_region++;
     region->quiet = MIN(region->quiet + 1, UINT8_MAX);
-    if (block->backend->written) {
+    if (ksm_backend_tracks(block)) {
         /* Merged when it was submitted: there is nothing to mark. */
         return;
     }

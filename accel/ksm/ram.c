@@ -118,10 +118,8 @@ void ksm_ram_start_block(KsmEngine *e, KsmBlock *block)
         return;
     }
     ksm_block_start(block, first);
-    if (block->backend->attach) {
-        block->backend->attach(block);
-    }
-    if (block->backend->written) {
+    ksm_backend_attach(block);
+    if (ksm_backend_tracks(block)) {
         watch_all(block);
         block->blanket = false;
     }
@@ -145,12 +143,10 @@ void ksm_ram_stop_block(KsmEngine *e, KsmBlock *block)
 
     skip(e, block);
     if (block->eligible) {
-        if (!block->backend->written) {
+        if (!ksm_backend_tracks(block)) {
             ksm_ram_disarm(e, block, 0, block->n_regions);
         }
-        if (block->backend->detach) {
-            block->backend->detach(block);
-        }
+        ksm_backend_detach(block);
         leaving = ksm_block_leave(block);
         QTAILQ_INSERT_TAIL(&e->leaving, leaving, next);
     }
@@ -202,7 +198,7 @@ static void ram_resized(RAMBlockNotifier *n, void *host, size_t old_size,
         ksm_backend_withdraw(&e->twins, block, p);
     }
     ksm_block_resize(block, new_size);
-    if (block->eligible && block->backend->written) {
+    if (block->eligible && ksm_backend_tracks(block)) {
         watch_all(block);
     }
 }

@@ -158,7 +158,7 @@ static int resident(KsmEngine *e, KsmBlock *block, size_t first, size_t last,
     const uint64_t end = (uintptr_t)ksm_block_page_host(block, last);
     uint64_t next;
 
-    if (block->backend->written) {
+    if (ksm_backend_tracks(block)) {
         ranges[0] = (KsmPageRange) { .start = start, .end = end };
         return 1;
     }
@@ -228,7 +228,7 @@ static void read_region(KsmEngine *e, KsmBlock *block, size_t r)
             switch (ksm_hasher_page(hasher, ksm_block_page_host(block, p),
                                     page_size, &digest)) {
             case KSM_HASH_ZERO:
-                if (!block->backend->written) {
+                if (!ksm_backend_tracks(block)) {
                     note_zero(e, block, p, region->armed, &news);
                     break;
                 }
@@ -308,7 +308,7 @@ bool ksm_reader_step(KsmEngine *e, KsmBlock *block, size_t r)
     if (region->due) {
         region->due--;
     }
-    if (region->armed && !region->due && !block->backend->written) {
+    if (region->armed && !region->due && !ksm_backend_tracks(block)) {
         rehash(e, block, r);
         region->due = REHASH_INTERVAL;
     }

@@ -26,7 +26,11 @@ void ksm_twins_use_own(KsmTwins *twins, bool own)
     ksm_index_free(twins->own);
     twins->own = own ? ksm_index_new() : NULL;
     QTAILQ_FOREACH(block, twins->blocks, next) {
-        for (size_t r = 0; !block->hasher && r < block->n_regions; r++) {
+        if (block->hasher) {
+            /* Another index knows its digests. */
+            continue;
+        }
+        for (size_t r = 0; r < block->n_regions; r++) {
             block->regions[r].resubmit = true;
         }
     }
