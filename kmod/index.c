@@ -79,6 +79,15 @@ static bool is_indexed(struct folio *folio)
 	return !hlist_bl_unhashed(node_of(folio));
 }
 
+/* Is @folio, which is in a bucket, one that @like may be merged with? */
+static bool is_candidate(struct ksmfs_mount *mount, struct folio *folio,
+			 u64 digest, struct folio *like)
+{
+	return digest_of(folio) == digest && folio != like &&
+	       (mount->options.merge_across_nodes ||
+		folio_nid(folio) == folio_nid(like));
+}
+
 unsigned int ksmfs_index_find(struct ksmfs_mount *mount, u64 digest,
 			      struct folio *like,
 			      struct folio *found[KSMFS_DIGEST_MAX])
@@ -92,9 +101,7 @@ unsigned int ksmfs_index_find(struct ksmfs_mount *mount, u64 digest,
 	     node = node->next) {
 		struct folio *folio = folio_of(node);
 
-		if (digest_of(folio) != digest || folio == like ||
-		    (!mount->options.merge_across_nodes &&
-		     folio_nid(folio) != folio_nid(like)))
+		if (!is_candidate(mount, folio, digest, like))
 			continue;
 		/* A slot holds it as long as it is in the bucket. */
 		folio_get(folio);
@@ -106,30 +113,34 @@ unsigned int ksmfs_index_find(struct ksmfs_mount *mount, u64 digest,
 	return n;
 }
 
-bool ksmfs_index_add(struct ksmfs_mount *mount, struct folio *folio,
-		     u64 digest)
+int ksmfs_index_add(struct ksmfs_mount *mount, struct folio *folio, u64 digest)
 {
 	struct hlist_bl_head *bucket = bucket_of(mount, digest);
 	struct hlist_bl_node *node;
-	unsigned int n = 0;
+	int candidates = 0, same = 0;
+	bool stays = is_indexed(folio) && digest_of(folio) == digest;
 
-	if (is_indexed(folio) && digest_of(folio) == digest)
-		return true;
-	ksmfs_index_remove(mount, folio);
+	if (!stays)
+		ksmfs_index_remove(mount, folio);
 
 	hlist_bl_lock(bucket);
-	for (node = hlist_bl_first(bucket); node; node = node->next)
-		n += digest_of(folio_of(node)) == digest;
-	if (n < KSMFS_DIGEST_MAX) {
+	for (node = hlist_bl_first(bucket); node; node = node->next) {
+		same += digest_of(folio_of(node)) == digest;
+		candidates += is_candidate(mount, folio_of(node), digest,
+					   folio);
+	}
+	if (!stays && same < KSMFS_DIGEST_MAX) {
 		folio->private = (void *)digest;
 		hlist_bl_add_head(node_of(folio), bucket);
 	}
 	hlist_bl_unlock(bucket);
 
-	if (n >= KSMFS_DIGEST_MAX)
-		return false;
+	if (stays)
+		return candidates;
+	if (same >= KSMFS_DIGEST_MAX)
+		return -ENOSPC;
 	percpu_counter_inc(&mount->pages_unshared);
-	return true;
+	return candidates;
 }
 
 void ksmfs_index_remove(struct ksmfs_mount *mount, struct folio *folio)

@@ -30,10 +30,13 @@ unsigned int ksmfs_index_find(struct ksmfs_mount *mount, u64 digest,
 
 /*
  * Put @folio, which is private and locked, into the index, or back with
- * another @digest.  False if it has no room for one more of this digest.
+ * another @digest.
+ *
+ * Return: how many ksmfs_index_find() would find for it now, so that one that
+ * came since the last look is not missed; -ENOSPC if there is no room for one
+ * more of this digest.
  */
-bool ksmfs_index_add(struct ksmfs_mount *mount, struct folio *folio,
-		     u64 digest);
+int ksmfs_index_add(struct ksmfs_mount *mount, struct folio *folio, u64 digest);
 /* Take a locked @folio out, if it is in. */
 void ksmfs_index_remove(struct ksmfs_mount *mount, struct folio *folio);
 

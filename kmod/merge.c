@@ -213,20 +213,25 @@ static enum ksmfs_result find_twin(struct batch *batch, struct pending *p)
 {
 	struct folio *found[KSMFS_DIGEST_MAX];
 	enum ksmfs_result result = KSMFS_CHANGED;
-	unsigned int n, i;
+	int n, now, i;
 
-	n = ksmfs_index_find(batch->mount, p->entry->digest, p->slot.folio,
-			     found);
-	for (i = 0; i < n && result == KSMFS_CHANGED; i++)
-		result = try_twin(batch, p, found[i]);
-	for (; i < n; i++)
-		folio_put(found[i]);
-	if (result != KSMFS_CHANGED)
-		return result;
-	if (n && xa_get_mark(&batch->ki->slots, p->slot.index, KSMFS_WRITTEN))
-		return KSMFS_CHANGED;
-	return ksmfs_index_add(batch->mount, p->slot.folio,
-			       p->entry->digest) ? KSMFS_INDEXED : KSMFS_LIMIT;
+	do {
+		n = ksmfs_index_find(batch->mount, p->entry->digest,
+				     p->slot.folio, found);
+		for (i = 0; i < n && result == KSMFS_CHANGED; i++)
+			result = try_twin(batch, p, found[i]);
+		for (; i < n; i++)
+			folio_put(found[i]);
+		if (result != KSMFS_CHANGED)
+			return result;
+		if (n && xa_get_mark(&batch->ki->slots, p->slot.index,
+				     KSMFS_WRITTEN))
+			return KSMFS_CHANGED;
+		now = ksmfs_index_add(batch->mount, p->slot.folio,
+				      p->entry->digest);
+		/* A twin may have come meanwhile, and not seen us either. */
+	} while (now > n);
+	return now < 0 ? KSMFS_LIMIT : KSMFS_INDEXED;
 }
 
 /* KSMFS_MERGED if the entry is one to be merged, which is in the batch then. */
