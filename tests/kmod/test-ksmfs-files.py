@@ -100,6 +100,25 @@ def test_second_mapping_never_stale(bed):
             second.close()
 
 
+def test_split_pages_get_no_twins(bed):
+    """what was split, or waited for a twin, is merged when it is asked for"""
+    with bed.mount() as mount:
+        with mount.file('a', 4) as a, mount.file('b', 4) as b:
+            for n in range(4):
+                a[n] = b[n] = page(n + 1)
+            pages = [(n, n + 1) for n in range(4)]
+            check_equal(a.merge(*pages), ['indexed'] * 4, 'a')
+            check_equal(b.merge(*pages[:2]), ['merged'] * 2, 'half of b')
+            check_equal(a.split(), (2, 1 << 52), 'split of a')
+            check_equal(mount['pages_unshared'], 0, 'pages_unshared')
+            check_equal(b.split(), (2, 1 << 52), 'split of b')
+            check_equal(b.merge(*pages), ['indexed'] * 4, 'b again')
+            check_equal(a.kinds(), (4, 0, 0), 'pages of a')
+            check_equal(a.merge(*pages), ['merged'] * 4, 'a again')
+            check_equal([a[n] for n in range(4)], [b[n] for n in range(4)],
+                        'contents')
+
+
 def test_zero_pages_merge_into_one(bed):
     """a page of zeros uses no memory once merged"""
     with bed.mount() as mount, mount.file('a', 4) as a:

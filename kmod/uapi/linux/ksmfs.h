@@ -201,10 +201,12 @@ struct ksmfs_merge {
  * @count: out: pages that were split
  *
  * Gives each page of the range that shares one, or is a merged zero page, a
- * page of its own.
+ * page of its own.  And those for which KSMFS_IOC_MERGE found no twin are not
+ * found as one any more: no page of the range is merged before it is passed to
+ * that again.  A page with a memory error stays as it is.
  *
  * Also: EINVAL if @max is 0; ENOMEM, or ENOSPC with mount option overcommit, if
- * there is no page to be had for the first of them.
+ * there is no page to be had for the page at @start.
  */
 struct ksmfs_split {
 	__u32 size;
