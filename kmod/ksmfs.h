@@ -37,7 +37,7 @@
 
 /**
  * struct ksmfs_options - of a mount
- * @max_pages: size=, in pages; 0: no limit
+ * @max_pages: size=, in pages; 0: no limit.  May change while mounted
  * @max_shared: max_kernel_pages=; 0: no limit.  May change while mounted
  * @overcommit: size= limits the pages in memory, not the pages of files
  * @merge_across_nodes: pages of different NUMA nodes may be merged
@@ -131,6 +131,12 @@ struct ksmfs_inode {
 static inline struct ksmfs_mount *ksmfs_mount(struct super_block *sb)
 {
 	return sb->s_fs_info;
+}
+
+/* What size= is compared with. */
+static inline struct percpu_counter *ksmfs_limited(struct ksmfs_mount *mount)
+{
+	return mount->options.overcommit ? &mount->allocated : &mount->used;
 }
 
 static inline struct ksmfs_inode *ksmfs_inode(struct inode *inode)

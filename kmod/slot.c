@@ -219,12 +219,10 @@ static void drop(const struct ksmfs_slot *slot)
 static int charge(const struct ksmfs_slot *slot)
 {
 	struct ksmfs_mount *mount = ksmfs_mount_of(slot->ki);
-	const struct ksmfs_options *options = &mount->options;
-	struct percpu_counter *counter = options->overcommit ?
-		&mount->allocated : &mount->used;
+	unsigned long max = READ_ONCE(mount->options.max_pages);
 
-	if ((!slot->entry || options->overcommit) && options->max_pages &&
-	    percpu_counter_compare(counter, options->max_pages) >= 0)
+	if ((!slot->entry || mount->options.overcommit) && max &&
+	    percpu_counter_compare(ksmfs_limited(mount), max) >= 0)
 		return -ENOSPC;
 	return 0;
 }

@@ -60,7 +60,7 @@ static void ksmfs_evict_inode(struct inode *inode)
 static int ksmfs_statfs(struct dentry *dentry, struct kstatfs *buf)
 {
 	struct ksmfs_mount *mount = ksmfs_mount(dentry->d_sb);
-	unsigned long max = mount->options.max_pages;
+	unsigned long max = READ_ONCE(mount->options.max_pages);
 
 	buf->f_type = KSMFS_MAGIC;
 	buf->f_bsize = PAGE_SIZE;
@@ -84,7 +84,8 @@ static int ksmfs_show_options(struct seq_file *m, struct dentry *root)
 	const struct ksmfs_options *options =
 		&ksmfs_mount(root->d_sb)->options;
 
-	seq_printf(m, ",size=%luk", options->max_pages << (PAGE_SHIFT - 10));
+	seq_printf(m, ",size=%luk",
+		   READ_ONCE(options->max_pages) << (PAGE_SHIFT - 10));
 	seq_printf(m, ",max_kernel_pages=%lu", READ_ONCE(options->max_shared));
 	seq_printf(m, ",merge_across_nodes=%d", options->merge_across_nodes);
 	if (options->overcommit)
@@ -206,6 +207,29 @@ static int ksmfs_fill_super(struct super_block *sb, struct fs_context *fc)
 	return ksmfs_sysfs_add(mount, sb->s_dev);
 }
 
+/* Limits may change; what files were made by may not. */
+static int ksmfs_reconfigure(struct fs_context *fc)
+{
+	const struct ksmfs_mount *wanted = fc->s_fs_info;
+	struct ksmfs_mount *mount = ksmfs_mount(fc->root->d_sb);
+	const struct ksmfs_options *new = &wanted->options;
+	struct ksmfs_options *old = &mount->options;
+
+	if (new->overcommit != old->overcommit)
+		return invalfc(fc, "overcommit can't change while mounted");
+	if (new->merge_across_nodes != old->merge_across_nodes)
+		return invalfc(fc, "merge_across_nodes can't change while mounted");
+	if (new->mode != old->mode || !uid_eq(new->uid, old->uid) ||
+	    !gid_eq(new->gid, old->gid))
+		return invalfc(fc, "mode, uid and gid can't change while mounted: use chmod and chown");
+	if (new->max_pages &&
+	    percpu_counter_compare(ksmfs_limited(mount), new->max_pages) > 0)
+		return invalfc(fc, "size is less than what is used");
+	WRITE_ONCE(old->max_pages, new->max_pages);
+	WRITE_ONCE(old->max_shared, new->max_shared);
+	return 0;
+}
+
 static int ksmfs_get_tree(struct fs_context *fc)
 {
 	return get_tree_nodev(fc, ksmfs_fill_super);
@@ -315,6 +339,7 @@ static const struct fs_context_operations ksmfs_context_operations = {
 	.free = ksmfs_free_fc,
 	.parse_param = ksmfs_parse_param,
 	.get_tree = ksmfs_get_tree,
+	.reconfigure = ksmfs_reconfigure,
 };
 
 static int ksmfs_init_fs_context(struct fs_context *fc)
@@ -323,14 +348,17 @@ static int ksmfs_init_fs_context(struct fs_context *fc)
 
 	if (!mount)
 		return -ENOMEM;
-	mount->options = (struct ksmfs_options) {
-		.max_pages = totalram_pages() / 2,
-		.max_shared = totalram_pages() / 2,
-		.merge_across_nodes = true,
-		.mode = 0700,
-		.uid = current_fsuid(),
-		.gid = current_fsgid(),
-	};
+	if (fc->purpose == FS_CONTEXT_FOR_RECONFIGURE)
+		mount->options = ksmfs_mount(fc->root->d_sb)->options;
+	else
+		mount->options = (struct ksmfs_options) {
+			.max_pages = totalram_pages() / 2,
+			.max_shared = totalram_pages() / 2,
+			.merge_across_nodes = true,
+			.mode = 0700,
+			.uid = current_fsuid(),
+			.gid = current_fsgid(),
+		};
 	fc->s_fs_info = mount;
 	fc->ops = &ksmfs_context_operations;
 	return 0;

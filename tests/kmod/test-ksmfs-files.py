@@ -332,6 +332,28 @@ def test_limit_of_size(bed):
                         [page(200 + n) for n in range(4)], 'broken shares')
 
 
+def test_remount(bed):
+    """a remount changes the limits, and nothing else"""
+    with bed.mount(f'size={8 * PAGE}') as mount:
+        with mount.file('a', 8) as a:
+            for n in range(6):
+                a[n] = page(n)
+            mount.remount(f'size={7 * PAGE},max_kernel_pages=5')
+            check_equal(os.statvfs(mount.path).f_blocks, 7, 'blocks')
+            check_equal(mount['max_kernel_pages'], 5, 'max_kernel_pages')
+            for options in (f'size={5 * PAGE}', 'overcommit=1',
+                            'merge_across_nodes=0', 'mode=0777', 'uid=5',
+                            'size=much'):
+                check(not mount.remount(options), f'{options} was taken')
+            check_equal(os.statvfs(mount.path).f_blocks, 7, 'blocks')
+        check(mount.remount('ro'), 'ro was refused')
+        try:
+            mount.file('b')
+            check(False, 'a file was made')
+        except OSError as error:
+            check_equal(error.errno, errno.EROFS, 'errno')
+
+
 def test_memory_rises_by_what_is_merged(bed):
     """the host's free memory rises as the counters say"""
     def available():

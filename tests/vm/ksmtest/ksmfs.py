@@ -164,6 +164,12 @@ class Mount:
         subprocess.run(["umount", *(("-l",) if error else ()), self.path],
                        check=True)
 
+    def remount(self, options):
+        """Changes options of it; false if that is refused."""
+        return subprocess.run(
+            ["mount", "-o", f"remount,{options}", self.path],
+            stderr=subprocess.DEVNULL).returncode == 0
+
     def file(self, name="file", pages=0, **options):
         return File(self.path / name, pages, **options)
 
