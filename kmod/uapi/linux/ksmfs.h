@@ -41,6 +41,7 @@
  *               know is not 0; or beyond a page
  * EINTR         a signal came before anything was done.  Later it ends the
  *               call early and successfully; the structure says how far
+ * ENOMEM        there was no memory for the call, and nothing was done
  * ENOTTY        no such ioctl, or not a regular file of ksmfs
  * ============  =============================================================
  *
@@ -115,8 +116,8 @@ struct ksmfs_range {
  * can still be written without one, since someone holds a reference (direct
  * I/O into it, say), it is reported again next time.
  *
- * A file has one collector: the open file that first asked, until it is
- * closed.  Others get EBUSY.
+ * A file has one collector: the open file description that first asked, until
+ * the last who has it, or a mapping made by it, lets it go.  Others get EBUSY.
  *
  * Also: EINVAL if @max is 0.
  */
@@ -136,10 +137,11 @@ struct ksmfs_collect {
  * @KSMFS_MERGED: it shares a page, or is a merged zero page, now
  * @KSMFS_ALREADY: it did before
  * @KSMFS_INDEXED: no twin is known yet; it will be found as one
- * @KSMFS_CHANGED: it was written since it was last collected, and does not have
- *                 the contents of others with this digest
- * @KSMFS_BUSY: it, or its twin, is being written, pinned or faulted in; try
- *              again later
+ * @KSMFS_CHANGED: it does not have the contents of others with this digest, and
+ *                 was written since it was last collected; or while it was
+ *                 being merged.  Digest it again
+ * @KSMFS_BUSY: it, or its twin, is being written, pinned or faulted in, or has
+ *              a memory error; try again later
  * @KSMFS_LIMIT: max_kernel_pages pages are shared already, or as many different
  *               pages of this digest are known as are kept
  * @KSMFS_ABSENT: a hole, or beyond the end of the file
