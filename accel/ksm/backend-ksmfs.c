@@ -154,6 +154,10 @@ static void note_result(KsmBlock *block, size_t page, uint32_t result)
         record &= ~KSM_PAGE_SUBMITTED;
         block->regions[ksm_block_region_of(block, page)].pending = true;
         break;
+    case KSMFS_LIMIT:
+        /* The reader comes back to it. */
+        record &= ~KSM_PAGE_SUBMITTED;
+        break;
     case KSMFS_ABSENT:
         record = 0;
         break;
@@ -163,7 +167,7 @@ static void note_result(KsmBlock *block, size_t page, uint32_t result)
     ksm_block_set_page(block, page, record);
 }
 
-static void ksmfs_submit(KsmTwins *twins, KsmBlock *block,
+static bool ksmfs_submit(KsmTwins *twins, KsmBlock *block,
                          const KsmCandidate *candidates, size_t n)
 {
     KsmfsFile *file = block->attached;
@@ -180,8 +184,6 @@ static void ksmfs_submit(KsmTwins *twins, KsmBlock *block,
         entries[i] = (struct ksmfs_merge_entry) {
             .index = file->first + candidates[i].page,
             .digest = candidates[i].digest,
-            /* If a signal comes first. */
-            .result = KSMFS_BUSY,
         };
     }
     ret = ioctl(file->fd, KSMFS_IOC_MERGE, &merge) ? -errno : 0;
@@ -189,11 +191,16 @@ static void ksmfs_submit(KsmTwins *twins, KsmBlock *block,
     for (size_t i = 0; i < n; i++) {
         uint32_t result = entries[i].result;
 
-        if (result <= KSMFS_ABSENT) {
+        if (result && result <= KSMFS_ABSENT) {
             file->results[result]++;
+        } else {
+            /* A signal came first, or it was refused. */
+            result = ret == 0 || ret == -EINTR ? KSMFS_BUSY : KSMFS_LIMIT;
         }
         note_result(block, candidates[i].page, result);
     }
+    errno = -ret;
+    return ret == 0 || ret == -EINTR;
 }
 
 static bool ksmfs_split(KsmBlock *block, size_t first, size_t last)

@@ -6,7 +6,7 @@
  * A backend is one file that registers one ops table.  All of its functions
  * run with the engine's lock held: probe() in any thread, the others in the
  * engine's IOThread unless they say otherwise.  None may block, and each
- * returns within a millisecond.
+ * returns within a millisecond, but for split() of many pages.
  */
 #ifndef ACCEL_KSM_BACKEND_H
 #define ACCEL_KSM_BACKEND_H
@@ -47,10 +47,12 @@ struct KsmBackend {
     bool (*available)(Error **errp);
     /*
      * The digests of @n pages of @block are known, and new.  The backend sets
-     * KSM_PAGE_TWIN in the records of those that have a twin, now or later.
-     * @twins is the index of those that don't find twins themselves.
+     * KSM_PAGE_TWIN in the records of those that have a twin, now or later, and
+     * clears KSM_PAGE_SUBMITTED in those that it could not take: they come
+     * again.  @twins is the index of those that don't find twins themselves.
+     * Returns false with errno set if the kernel refuses.
      */
-    void (*submit)(KsmTwins *twins, KsmBlock *block,
+    bool (*submit)(KsmTwins *twins, KsmBlock *block,
                    const KsmCandidate *candidates, size_t n);
     /* The page has no longer the @digest that was submitted.  Or NULL. */
     void (*withdraw)(KsmTwins *twins, KsmBlock *block, size_t page,
@@ -67,8 +69,9 @@ struct KsmBackend {
      */
     bool (*unmerge)(KsmBlock *block, size_t first, size_t last);
     /*
-     * Give merged pages of [@first, @last) memory of their own, at once; or
-     * NULL.  Returns false with errno set if it can't.
+     * Give merged pages of [@first, @last) memory of their own, and merge no
+     * page with any of them; or NULL.  Returns false with errno set if it
+     * can't.  Any thread.
      */
     bool (*split)(KsmBlock *block, size_t first, size_t last);
     /* Add what only the backend knows.  Or NULL.  Any thread. */

@@ -215,6 +215,7 @@ void ksm_engine_unmerge(KsmEngine *e)
     WITH_QEMU_LOCK_GUARD(&e->lock) {
         e->parameters.run = false;
         e->unmerging = true;
+        e->refusals = 0;
         ksm_pass_abandon(e);
     }
     ksm_engine_kick(e);

@@ -38,17 +38,31 @@ static void add_limit(KsmLimitInfoList ***tail, KsmLimit limit,
     QAPI_LIST_APPEND(*tail, info);
 }
 
+/* Is there memory that ksmfs does not serve? */
+static bool uses_ksm(const KsmEngine *e)
+{
+    KsmBlock *block;
+
+    QTAILQ_FOREACH(block, &e->blocks, next) {
+        if (block->eligible && !ksm_backend_tracks(block)) {
+            return true;
+        }
+    }
+    return false;
+}
+
 static KsmLimitInfoList *query_limits(const KsmEngine *e)
 {
     KsmLimitInfoList *limits = NULL, **tail = &limits;
+    bool ksm = uses_ksm(e);
 
-    if (e->tracker_message && !e->yields) {
+    if (ksm && e->tracker_message && !e->yields) {
         add_limit(&tail, KSM_LIMIT_NO_PAGEMAP_SCAN, e->tracker_message);
     }
-    if (e->backend_message) {
+    if (ksm && e->backend_message) {
         add_limit(&tail, KSM_LIMIT_NO_KSM, e->backend_message);
     }
-    if (e->twins.own) {
+    if (ksm && e->twins.own) {
         add_limit(&tail, KSM_LIMIT_NO_RENDEZVOUS, e->twins.rendezvous.message);
     }
     if (e->marks.limited) {
@@ -61,9 +75,9 @@ static KsmLimitInfoList *query_limits(const KsmEngine *e)
     }
     if (e->refused_pass) {
         g_autofree char *message = g_strdup_printf(
-            "ksm: the kernel refused to mark or track memory, %" PRIu64 " times"
-            " in the last pass: %s: see trace events ksm_ksmd_advise and"
-            " ksm_tracker_arm", e->refused_pass, strerror(e->refused));
+            "ksm: the kernel refused to mark, track or merge memory, %" PRIu64
+            " times in the last pass: %s: -trace 'ksm_*' tells where",
+            e->refused_pass, strerror(e->refused));
 
         add_limit(&tail, KSM_LIMIT_REFUSED, message);
     }

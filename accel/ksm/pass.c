@@ -424,6 +424,7 @@ static bool unmerge_step(KsmEngine *e)
             }
         }
         ksm_pass_abandon(e);
+        e->refused_pass = e->refusals;
         sum = ksm_ram_figures(e);
         demand(e, &sum);
         return false;

@@ -4,6 +4,7 @@
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
 #include "qemu/osdep.h"
+#include "qemu/error-report.h"
 #include "qemu/lockable.h"
 #include "exec/memory.h"
 #include "ram.h"
@@ -203,6 +204,19 @@ static void ram_resized(RAMBlockNotifier *n, void *host, size_t old_size,
     }
 }
 
+/* At once, as the kernel's madvise() is with what its own KSM has merged. */
+static void split_all(KsmBlock *block)
+{
+    if (block->eligible && block->backend->split &&
+        !block->backend->split(block, 0, block->n_pages)) {
+        g_autofree char *name = ksm_block_name(block);
+
+        warn_report("ksm: RAMBlock '%s' still has merged pages: %s: free memory"
+                    " and set merge to on and off again", name,
+                    strerror(errno));
+    }
+}
+
 void ksm_ram_set_merge(KsmEngine *e, void *host, bool merge)
 {
     KsmBlock *block;
@@ -215,6 +229,9 @@ void ksm_ram_set_merge(KsmEngine *e, void *host, bool merge)
     block->merge = merge;
     /* QEMU takes its own mark away when it is told to. */
     block->blanket &= merge;
+    if (!merge) {
+        split_all(block);
+    }
     ksm_ram_stop_block(e, block);
     ksm_ram_start_block(e, block);
 }

@@ -11,7 +11,10 @@
 #include "reader.h"
 #include "trace.h"
 
-/* An armed one too: writes by DMA into pinned pages can be missed. */
+/*
+ * An armed one too: writes by DMA into pinned pages can be missed.  A backend
+ * that tracks misses none, but may have refused pages.
+ */
 #define REHASH_INTERVAL     256
 
 /* Nothing is known of the page any more, but that it is marked. */
@@ -124,6 +127,15 @@ static void forget_digests(KsmBlock *block, size_t r)
     region->reseed = false;
 }
 
+static void submit(KsmEngine *e, KsmBlock *block,
+                   const KsmCandidate *candidates, size_t n)
+{
+    if (n && !block->backend->submit(&e->twins, block, candidates, n)) {
+        ksm_state_refused(e, errno);
+    }
+    block->figures.pages_submitted += n;
+}
+
 /* Submit again what was submitted to another index. */
 static void resubmit(KsmEngine *e, KsmBlock *block, size_t r)
 {
@@ -139,10 +151,7 @@ static void resubmit(KsmEngine *e, KsmBlock *block, size_t r)
             candidates[n++] = (KsmCandidate) { page & KSM_PAGE_DIGEST, p };
         }
     }
-    if (n) {
-        block->backend->submit(&e->twins, block, candidates, n);
-        block->figures.pages_submitted += n;
-    }
+    submit(e, block, candidates, n);
     block->regions[r].resubmit = false;
 }
 
@@ -250,10 +259,7 @@ static void read_region(KsmEngine *e, KsmBlock *block, size_t r)
         forget(e, block, p++);
     }
 
-    if (n_candidates) {
-        block->backend->submit(&e->twins, block, candidates, n_candidates);
-        block->figures.pages_submitted += n_candidates;
-    }
+    submit(e, block, candidates, n_candidates);
     block->figures.pages_scanned += last - first;
     block->figures.pages_hashed += news.hashed;
     e->pass_hashed += news.hashed;
@@ -276,7 +282,16 @@ static void read_region(KsmEngine *e, KsmBlock *block, size_t r)
                           news.fresh, n_candidates);
 }
 
-/* Have all of the region's pages hashed again, as if they were written. */
+static bool may_bring_news(const KsmBlock *block, KsmPage page)
+{
+    if (page & (KSM_PAGE_WRITTEN | KSM_PAGE_POISONED)) {
+        return false;
+    }
+    return !ksm_backend_tracks(block) ||
+           (page & (KSM_PAGE_HASHED | KSM_PAGE_SUBMITTED)) == KSM_PAGE_HASHED;
+}
+
+/* Have the region's pages hashed again, as if they were written. */
 static void rehash(KsmEngine *e, KsmBlock *block, size_t r)
 {
     size_t first, last;
@@ -285,12 +300,12 @@ static void rehash(KsmEngine *e, KsmBlock *block, size_t r)
     for (size_t p = first; p < last; p++) {
         KsmPage page = block->pages[p];
 
-        if (!(page & (KSM_PAGE_WRITTEN | KSM_PAGE_POISONED))) {
+        if (may_bring_news(block, page)) {
             ksm_block_set_page(block, p, KSM_PAGE_WRITTEN |
                 ksm_page_set_age(page, e->parameters.stable_passes));
+            block->regions[r].pending = true;
         }
     }
-    block->regions[r].pending = true;
 }
 
 bool ksm_reader_step(KsmEngine *e, KsmBlock *block, size_t r)
@@ -308,7 +323,7 @@ bool ksm_reader_step(KsmEngine *e, KsmBlock *block, size_t r)
     if (region->due) {
         region->due--;
     }
-    if (region->armed && !region->due && !ksm_backend_tracks(block)) {
+    if (region->armed && !region->due) {
         rehash(e, block, r);
         region->due = REHASH_INTERVAL;
     }

@@ -59,7 +59,7 @@ void ksm_twins_answer(KsmTwins *twins, uint32_t number, uint64_t digest,
     }
 }
 
-void ksm_twins_submit(KsmTwins *twins, KsmBlock *block,
+bool ksm_twins_submit(KsmTwins *twins, KsmBlock *block,
                       const KsmCandidate *candidates, size_t n)
 {
     for (size_t i = 0; i < n; i++) {
@@ -81,6 +81,7 @@ void ksm_twins_submit(KsmTwins *twins, KsmBlock *block,
         }
     }
     trace_ksm_twins_submit(block->host, n, !twins->own);
+    return true;
 }
 
 void ksm_twins_withdraw(KsmTwins *twins, KsmBlock *block, size_t page,

@@ -35,7 +35,7 @@ void ksm_twins_cleanup(KsmTwins *twins);
 void ksm_twins_use_own(KsmTwins *twins, bool own);
 
 /* As KsmBackend.submit and .withdraw. */
-void ksm_twins_submit(KsmTwins *twins, KsmBlock *block,
+bool ksm_twins_submit(KsmTwins *twins, KsmBlock *block,
                       const KsmCandidate *candidates, size_t n);
 void ksm_twins_withdraw(KsmTwins *twins, KsmBlock *block, size_t page,
                         uint64_t digest);

@@ -7,6 +7,8 @@
 # Usage: tests/vm/emulated-host tests/kvm/test-kvm-ksmfs.py [CASE]...
 
 import hashlib
+import os
+import signal
 import sys
 from pathlib import Path
 
@@ -46,6 +48,11 @@ class Bed(linux.KVMBed):
                           extra=('-object', memory), **options)
 
 
+def set_merge(guest, value):
+    guest.execute('qom-set', {'path': '/objects/ram', 'property': 'merge',
+                              'value': value})
+
+
 def block(guest):
     """What query-ksm says of its RAM."""
     found, = (b for b in guest.ksm()['ramblocks'] if b['name'] == 'ram')
@@ -74,6 +81,8 @@ def census(mount):
 
 def test_guests_are_merged(bed):
     """guests on ksmfs are merged while they verify what they write"""
+    # The module finds the twins.
+    os.kill(bed.ksmtuned.pid, signal.SIGTERM)
     guests = [bed.guest(number) for number in range(2)]
     for guest in guests:
         guest.wait_busy()
@@ -86,9 +95,45 @@ def test_guests_are_merged(bed):
              'all pages to be split')
     for guest in guests:
         guest.wait_more_checked(more=MORE_CHECKED)
+    check_equal(block(guests[0])['pages-sharing'], 0, 'pages after a while')
     guests[0].set_ksm('run', True)
     wait_merged(guests)
-    check(guests[1].checked() > 0, 'nothing checked')
+    check_equal(guests[0].ksm()['limits'], [], 'limits')
+
+
+def test_merge_off(bed):
+    """merge=off gives a guest pages of its own at once, merge=on merges them"""
+    guests = [bed.guest(number, workload='idle', append=f'ksm.fill={FILL_MIB}')
+              for number in range(2)]
+    for guest in guests:
+        guest.wait_console('guest filled', linux.BOOT_SECONDS)
+    wait_merged(guests)
+    with bed.mount.file('guest-0') as file:
+        set_merge(guests[0], False)
+        check_equal(file.kinds()[1:], (0, 0), 'merged pages')
+        scans = guests[1].ksm()['full-scans']
+        wait_for(lambda: guests[1].ksm()['full-scans'] > scans + 5, 'passes')
+        check_equal(file.kinds()[1:], (0, 0), 'merged pages after a while')
+    set_merge(guests[0], True)
+    wait_merged(guests)
+
+
+def test_limit_is_raised(bed):
+    """what max_kernel_pages kept from being merged is merged once it may be"""
+    bed.mount['max_kernel_pages'] = 10
+    guests = [bed.guest(number, workload='idle', append=f'ksm.fill={FILL_MIB}')
+              for number in range(2)]
+    for guest in guests:
+        guest.wait_console('guest filled', linux.BOOT_SECONDS)
+    wait_for(lambda: block(guests[1])['merge-results']['limit'] > MERGED_PAGES,
+             'pages to be refused')
+    check(bed.mount['pages_shared'] <= 10, 'too many are shared')
+    bed.mount['max_kernel_pages'] = 0
+
+    def merged():
+        guests[1].execute('ksm-scan')
+        return block(guests[1])['pages-sharing'] > MERGED_PAGES
+    wait_for(merged, 'them to be merged')
 
 
 def test_four_guests_converge(bed):
