@@ -388,12 +388,18 @@ static void end_pass(KsmEngine *e, int64_t now_ns)
     trace_ksm_pass_end(e->full_scans, e->pass_hashed, e->last_pass_ns);
 }
 
-/* Merged pages of the region get memory of their own. */
-static void split(KsmEngine *e, KsmBlock *block, size_t r)
+/*
+ * Merged pages of the region get memory of their own.  Returns false if there
+ * are more of them.
+ */
+static bool split(KsmEngine *e, KsmBlock *block, size_t r)
 {
-    size_t first, last;
+    size_t first, last, end_of_region;
 
-    ksm_region_pages(block, r, &first, &last);
+    ksm_region_pages(block, r, &first, &end_of_region);
+    first = e->at_page ? MIN(e->at_page, end_of_region) : first;
+    last = MIN(first + KSM_BATCH_PAGES, end_of_region);
+    e->at_page = last < end_of_region ? last : 0;
     if (!block->backend->split(block, first, last)) {
         ksm_state_refused(e, errno);
     }
@@ -407,9 +413,10 @@ static void split(KsmEngine *e, KsmBlock *block, size_t r)
             block->regions[r].pending = true;
         }
     }
+    return !e->at_page;
 }
 
-/* A region of what ksm-unmerge asked for. */
+/* A step of what ksm-unmerge asked for. */
 static bool unmerge_step(KsmEngine *e)
 {
     KsmFigures sum;
@@ -429,10 +436,10 @@ static bool unmerge_step(KsmEngine *e)
         demand(e, &sum);
         return false;
     }
-    if (block->backend->split) {
-        split(e, block, r);
-    } else {
+    if (!block->backend->split) {
         withdraw(e, block, r);
+    } else if (!split(e, block, r)) {
+        return true;
     }
     e->at_region++;
     return true;

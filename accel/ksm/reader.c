@@ -178,26 +178,35 @@ static int resident(KsmEngine *e, KsmBlock *block, size_t first, size_t last,
 /*
  * Hash those of the region's resident pages that are due: all of an unarmed
  * region, and of an armed one those that were written and then left alone.
+ * Returns false if it is to be called again, to go on at e->at_page.
  */
-static void read_region(KsmEngine *e, KsmBlock *block, size_t r)
+static bool read_region(KsmEngine *e, KsmBlock *block, size_t r)
 {
     const size_t page_size = qemu_real_host_page_size();
     const uint64_t host = (uintptr_t)block->host;
     KsmRegion *region = &block->regions[r];
     KsmCandidate candidates[KSM_REGION_MAX_PAGES];
     KsmPageRange ranges[KSM_REGION_MAX_PAGES];
-    size_t first, last, p, n_candidates = 0;
+    size_t first, last, end_of_region, p, n_candidates = 0;
     RegionNews news = { 0 };
     const KsmHasher *hasher = block->hasher ?: &e->hasher;
     int n;
 
-    ksm_region_pages(block, r, &first, &last);
+    ksm_region_pages(block, r, &first, &end_of_region);
+    if (e->at_page) {
+        /* The block may have shrunk since. */
+        first = MIN(e->at_page, end_of_region);
+    } else {
+        region->pending = false;
+    }
+    last = ksm_backend_tracks(block)
+        ? MIN(first + KSM_BATCH_PAGES, end_of_region) : end_of_region;
+    e->at_page = last < end_of_region ? last : 0;
     n = resident(e, block, first, last, ranges);
     if (n < 0) {
         ksm_state_refused(e, -n);
-        return;
+        return true;
     }
-    region->pending = false;
     region->huge = n > 0 && (ranges[0].categories & KSM_PAGE_IS_HUGE);
     region->was_huge |= region->huge;
     p = first;
@@ -280,6 +289,7 @@ static void read_region(KsmEngine *e, KsmBlock *block, size_t r)
     }
     trace_ksm_reader_read(ksm_block_page_host(block, first), news.hashed,
                           news.fresh, n_candidates);
+    return !e->at_page;
 }
 
 static bool may_bring_news(const KsmBlock *block, KsmPage page)
@@ -320,6 +330,9 @@ bool ksm_reader_step(KsmEngine *e, KsmBlock *block, size_t r)
         resubmit(e, block, r);
         return false;
     }
+    if (e->at_page) {
+        return read_region(e, block, r);
+    }
     if (region->due) {
         region->due--;
     }
@@ -327,8 +340,6 @@ bool ksm_reader_step(KsmEngine *e, KsmBlock *block, size_t r)
         rehash(e, block, r);
         region->due = REHASH_INTERVAL;
     }
-    if (region->armed ? region->pending : !region->due) {
-        read_region(e, block, r);
-    }
-    return true;
+    return !(region->armed ? region->pending : !region->due) ||
+           read_region(e, block, r);
 }

@@ -62,7 +62,7 @@ typedef struct KsmEngine {
     KsmPhase phase;
     KsmBlock *at_block;             /* where the phase goes on; NULL: done */
     size_t at_region;
-    size_t at_page;                 /* only while collecting */
+    size_t at_page;                 /* in mid-region; 0: at its start */
     int64_t pass_started_ns;        /* QEMU_CLOCK_REALTIME, as all times */
     int64_t next_pass_ns;
     uint64_t pass_hashed;
@@ -85,6 +85,9 @@ typedef struct KsmEngine {
     uint64_t cpu_ns;
     uint64_t last_pass_ns;
 } KsmEngine;
+
+/* Have the kernel merge or split at most so many at once: a slice is short. */
+#define KSM_BATCH_PAGES         128
 
 /* A page that is written in each pass is armed once in so many. */
 #define KSM_HOT_INTERVAL        16

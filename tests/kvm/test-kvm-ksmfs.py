@@ -127,12 +127,14 @@ def test_limit_is_raised(bed):
         guest.wait_console('guest filled', linux.BOOT_SECONDS)
     wait_for(lambda: block(guests[1])['merge-results']['limit'] > MERGED_PAGES,
              'pages to be refused')
+    # Zero pages are not limited, and not in these.
     check(bed.mount['pages_shared'] <= 10, 'too many are shared')
+    check(bed.mount['pages_sharing'] < MERGED_PAGES, 'too many are merged')
     bed.mount['max_kernel_pages'] = 0
 
     def merged():
         guests[1].execute('ksm-scan')
-        return block(guests[1])['pages-sharing'] > MERGED_PAGES
+        return bed.mount['pages_sharing'] > MERGED_PAGES
     wait_for(merged, 'them to be merged')
 
 
