@@ -35,5 +35,8 @@ int ksmfs_split(struct ksmfs_inode *ki, struct ksmfs_split *split)
 		index++;
 		cond_resched();
 	}
+	/* Else signals that keep coming would let it begin again for ever. */
+	if (err == -EINTR && index > split->start)
+		err = 0;
 	return split->count || err >= 0 ? 0 : err;
 }
