@@ -9,13 +9,15 @@
 
 #include "slot.h"
 
+/*
+ * -ENOMEM is no VM_FAULT_OOM, with which the core tries again: memory is refused
+ * for good where a file's cgroup is full and has no process to be killed.
+ */
 static vm_fault_t to_fault(int err)
 {
 	switch (err) {
 	case 0:
 		return VM_FAULT_LOCKED;
-	case -ENOMEM:
-		return VM_FAULT_OOM;
 	case -EHWPOISON:
 		return VM_FAULT_HWPOISON;
 	default:

@@ -297,7 +297,11 @@ int ksmfs_slot_lock_private(struct ksmfs_slot *slot, struct ksmfs_inode *ki,
 			break;
 		}
 		if (ksmfs_slot_is_private(slot)) {
-			if (why != KSMFS_BY_SPLIT)
+			if (why == KSMFS_BY_SPLIT)
+				break;
+			if (PageHWPoison(folio_page(slot->folio, 0)))
+				err = -EHWPOISON;
+			else
 				ksmfs_slot_mark_written(slot);
 			break;
 		}

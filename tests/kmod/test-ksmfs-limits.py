@@ -6,9 +6,9 @@
 #
 # Usage: tests/vm/emulated-host tests/kmod/test-ksmfs-limits.py [CASE]...
 
+import contextlib
 import errno
 import os
-import re
 import signal
 import subprocess
 import sys
@@ -21,7 +21,6 @@ from ksmtest import cases, ksmfs  # noqa: E402
 from ksmtest.checks import PATIENCE, check, check_equal, wait_for  # noqa: E402
 from ksmtest.ksmfs import PAGE  # noqa: E402
 
-MODULE = Path('/lib/modules/ksmfs.ko')
 NOBODY = 65534
 LARGEST = (1 << 63) - 1
 
@@ -165,66 +164,129 @@ def test_largest_offset(bed):
         ksmfs.check_empty(mount)
 
 
-def kernel_log():
-    return subprocess.run(['dmesg'], stdout=subprocess.PIPE,
-                          text=True).stdout
-
-
-def test_memory_cgroup(bed):
-    """pages count for the cgroup of who made the file, and its limit holds"""
-    limit, pages = 32 << 20, 16384
+@contextlib.contextmanager
+def memory_cgroup(bed, limit):
+    """The directory of a memory cgroup with a LIMIT."""
     groups = bed.directory / 'cgroup'
     groups.mkdir()
     subprocess.run(['mount', '-t', 'cgroup2', 'cgroup', groups], check=True)
-    # What the kernel says of the process that it ends is no fault of its own.
-    printk = Path('/proc/sys/kernel/printk')
-    before = printk.read_text()
     try:
         (groups / 'cgroup.subtree_control').write_text('+memory')
         group = groups / 'ksmfs'
         group.mkdir()
         (group / 'memory.max').write_text(str(limit))
-        printk.write_text('4')
+        # It tells at length of each process that it ends.
+        with ksmfs.QuietKernel():
+            yield group
+        group.rmdir()
+    finally:
+        subprocess.run(['umount', groups], check=True)
 
-        def fill():
+
+def end_in(group, function):
+    """Runs FUNCTION in a process of the cgroup GROUP, if any: how it ends."""
+    def enter():
+        if group:
             (group / 'cgroup.procs').write_text(str(os.getpid()))
+        function()
+    _, status = os.waitpid(in_child(enter), 0)
+    return os.waitstatus_to_exitcode(status)
+
+
+def test_memory_cgroup(bed):
+    """pages count for the cgroup of who made the file, and its limit holds"""
+    limit, pages = 32 << 20, 16384
+    with memory_cgroup(bed, limit) as group, bed.mount() as mount:
+        def write():
             with mount.file('a', pages) as file:
                 for n in range(pages):
                     os.pwrite(file.fd, b'x' * PAGE, n * PAGE)
 
+        def store():
+            with mount.file('b', pages) as file:
+                for n in range(pages):
+                    file[n] = b'x' * PAGE
+
         def charged():
             return int((group / 'memory.current').read_text())
 
-        with bed.mount() as mount:
-            child = in_child(fill)
-            _, status = os.waitpid(child, 0)
-            check(os.WIFSIGNALED(status) or os.WEXITSTATUS(status) == 1,
-                  f'it wrote all, status {status:#x}')
-            got = mount['pages_allocated']
-            print(f'# {got} of {pages} pages within {limit // PAGE}')
-            check(limit // PAGE // 2 < got <= limit // PAGE,
-                  f'{got} pages with room for {limit // PAGE}')
-            # One that is not in the group writes: charged all the same.
-            with mount.file('a') as file:
-                check(charged() >= got * PAGE, f'{charged()} bytes charged')
-                merge_all(file, got)
-                check_equal(mount['pages_allocated'], 1, 'merged')
-                wait_for(lambda: charged() < got * PAGE // 2,
-                         'merged pages to be given back')
-                check_equal(file[got - 1], b'x' * PAGE, 'a merged page')
-                was = charged()
-                file.split(0, 1000)
-                check(charged() - was > 900 * PAGE,
-                      f'{charged() - was} bytes for 1000 pages')
-            os.unlink(mount.path / 'a')
-            ksmfs.check_empty(mount)
-        group.rmdir()
-    finally:
-        printk.write_text(before)
-        subprocess.run(['umount', groups], check=True)
-    faults = [line for line in kernel_log().splitlines()
-              if re.search(r'BUG|WARNING:|Oops|Bad page', line)]
-    check_equal(faults, [], 'the kernel log')
+        check_equal(end_in(group, write), -signal.SIGKILL, 'end of a writer')
+        got = mount['pages_allocated']
+        print(f'# {got} of {pages} pages within {limit // PAGE}')
+        check(limit // PAGE // 2 < got <= limit // PAGE,
+              f'{got} pages with room for {limit // PAGE}')
+        check_equal(end_in(group, store), -signal.SIGKILL,
+                    'end of one who has it mapped')
+        os.unlink(mount.path / 'b')
+        # One that is not in the group writes: charged all the same.
+        with mount.file('a') as file:
+            check(charged() >= got * PAGE, f'{charged()} bytes charged')
+            merge_all(file, got)
+            check_equal(mount['pages_allocated'], 1, 'merged')
+            wait_for(lambda: charged() < got * PAGE // 2,
+                     'merged pages to be given back')
+            check_equal(file[got - 1], b'x' * PAGE, 'a merged page')
+            was = charged()
+            file.split(0, 1000)
+            check(charged() - was > 900 * PAGE,
+                  f'{charged() - was} bytes for 1000 pages')
+        os.unlink(mount.path / 'a')
+        ksmfs.check_empty(mount)
+
+
+def test_full_cgroup_of_another(bed):
+    """who writes at the cost of a cgroup with nobody to kill gets an error"""
+    limit, pages = 16 << 20, 8192
+    with memory_cgroup(bed, limit) as group, bed.mount() as mount:
+        check_equal(end_in(group, (mount.path / 'a').touch), 0, 'touch')
+        with mount.file('a', pages) as file:
+            def error_of(function, *arguments):
+                try:
+                    function(*arguments)
+                    return None
+                except OSError as error:
+                    return errno.errorcode[error.errno]
+
+            def write(n):
+                os.pwrite(file.fd, b'x' * PAGE, n * PAGE)
+
+            merged = 1000
+            for n in range(merged):
+                write(n)
+            merge_all(file, merged)
+            written = next(n for n in range(merged, pages)
+                           if error_of(write, n) == 'ENOMEM')
+            print(f'# {written - merged + 1} pages within {limit // PAGE}')
+            check(limit // PAGE // 2 < written - merged <= limit // PAGE,
+                  'more, or fewer, than there is room for')
+            # It was full, or nearly so.
+            for n in range(written, written + 8):
+                error_of(write, n)
+            before = file.kinds()
+            check_equal([error_of(function, *arguments)
+                         for function, *arguments in (
+                             (write, pages - 1), (write, 0), (file.split,),
+                             (os.posix_fallocate, file.fd, (pages - 1) * PAGE,
+                              PAGE))], ['ENOMEM'] * 4, 'errors')
+
+            def store(n):
+                file[n] = b'y' * PAGE
+
+            for n, what in ((pages - 1, 'a hole'), (0, 'a merged page')):
+                check_equal(end_in(None, lambda: store(n)), -signal.SIGBUS,
+                            f'end of one who stores to {what}')
+            check_equal(file.kinds(), before, 'pages')
+            for n in range(merged):
+                check_equal(file[n], b'x' * PAGE, f'page {n}')
+            # It is not for ever.
+            (group / 'memory.max').write_text('max')
+            store(0)
+            write(pages - 1)
+            file.split()
+            check_equal((file[0], file[1], file[pages - 1]),
+                        (b'y' * PAGE, b'x' * PAGE, b'x' * PAGE), 'pages')
+        os.unlink(mount.path / 'a')
+        ksmfs.check_empty(mount)
 
 
 def test_rights(bed):
@@ -292,7 +354,7 @@ def test_killed_in_mid_merge(bed):
         check_equal((mount.path / 'still').write_bytes(b'here'), 4, 'written')
     check_equal(remove_module(), '', 'rmmod')
     check(not Path('/sys/module/ksmfs').exists(), 'it is still there')
-    subprocess.run(['insmod', MODULE], check=True)
+    subprocess.run(['insmod', ksmfs.MODULE], check=True)
     with bed.mount(name='again') as mount:
         ksmfs.check_empty(mount)
 

@@ -153,13 +153,27 @@ def follow(vm, output, seconds, show):
     return int(status[-1])
 
 
+def node_options(nodes, memory_mib, processors):
+    """QEMU's options for so many NUMA nodes, each with a part of all."""
+    options = []
+    for node in range(nodes):
+        options += ["-object", f"memory-backend-ram,id=node{node},"
+                    f"size={memory_mib // nodes}M",
+                    "-numa", ",".join([
+                        f"node,nodeid={node},memdev=node{node}",
+                        *(f"cpus={cpu}" for cpu in range(processors)
+                          if cpu % nodes == node)])]
+    return options
+
+
 def run(command, directory, *, kernel=GUEST, qemu=programs.BUILT["qemu"],
-        memory_mib=3072, processors=1, seconds=600, show=print):
+        memory_mib=3072, processors=1, nodes=0, seconds=600, show=print):
     """Runs a shell COMMAND in a new emulated host; returns its exit status.
 
     KERNEL is the directory of a kernel that guest-image made.  With more than
     one of its PROCESSORS, TCG's emulation of AMD's virtualisation lets guests
-    and hosts crash: only without guests.  SHOW gets the output as it comes.
+    and hosts crash: only without guests.  NODES are NUMA nodes, where it has
+    any.  SHOW gets the output as it comes.
     Console and output stay in DIRECTORY.  HostError where the host fails, or
     its kernel finds a fault of its own.
     """
@@ -174,7 +188,8 @@ def run(command, directory, *, kernel=GUEST, qemu=programs.BUILT["qemu"],
             # One busy processor, and a slow one: a thread of low priority may
             # wait for half a minute to get on, and RCU with it.
             "rcupdate.rcu_cpu_stall_timeout=150",
-            extra=("-serial", f"file:{output}", "-smp", str(processors)))
+            extra=("-serial", f"file:{output}", "-smp", str(processors),
+                   *node_options(nodes, memory_mib, processors)))
     try:
         with vm:
             status = follow(vm, output, seconds, show)

@@ -12,11 +12,13 @@ import subprocess
 from pathlib import Path
 
 from . import cases
-from .checks import check_equal
+from .checks import check, check_equal
+from .emulated import KERNEL_FAULT
 
 MAGIC = 0xBC
 COLLECT_RESTART, COLLECT_PEEK = 1, 2
 PAGE = mmap.PAGESIZE
+MODULE = Path("/lib/modules/ksmfs.ko")
 
 RESULTS = (None, "merged", "already", "indexed", "changed", "busy", "limit",
            "absent")
@@ -193,6 +195,34 @@ def check_empty(mount):
     """Nothing is left of its files."""
     for name in COUNTERS:
         check_equal(mount[name], 0, f"{name} without any file")
+
+
+class QuietKernel:
+    """Keeps from the console what the kernel says of others' faults.
+
+    Such as a process that it has to end, or memory that it can't have.  At the
+    end its log is looked through for faults of its own.
+    """
+
+    _printk = Path("/proc/sys/kernel/printk")
+    _mark = "ksmtest: quiet from here on\n"
+
+    def __enter__(self):
+        self._before = self._printk.read_text()
+        Path("/dev/kmsg").write_text(self._mark)
+        # Errors are shown; warnings, with stacks, are not.
+        self._printk.write_text("4")
+        return self
+
+    def __exit__(self, *unused):
+        self._printk.write_text(self._before)
+        log = subprocess.run(["dmesg"], stdout=subprocess.PIPE, check=True,
+                             text=True, errors="replace").stdout
+        _, mark, said = log.rpartition(self._mark)
+        check(mark, "the kernel said more than its log has room for")
+        check_equal([line for line in said.splitlines()
+                     if KERNEL_FAULT.search(line)
+                     and "Call Trace" not in line], [], "the kernel's log")
 
 
 class Bed(cases.Bed):

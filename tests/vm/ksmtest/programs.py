@@ -12,7 +12,7 @@ BUILT = {"qemu": BUILD / "qemu/qemu-system-x86_64",
          "ksmtuned": BUILD / "service/ksmtuned"}
 # Of the tests of ksmfs.
 HELPERS = {name: BUILD / f"service/ksmfs-{name}"
-           for name in ("collect", "fuzz", "gup", "stale", "torture")}
+           for name in ("collect", "faults", "fuzz", "gup", "stale", "torture")}
 
 
 def program(name):
