@@ -181,6 +181,25 @@ static unsigned int collect_run(struct ksmfs_inode *ki, pgoff_t index,
 	return n;
 }
 
+/* How many neighbours are marked from @index on, which is. */
+static unsigned int peek_run(struct ksmfs_inode *ki, pgoff_t index,
+			     pgoff_t end)
+{
+	XA_STATE(xas, &ki->slots, index);
+	unsigned int n = 0;
+	void *entry;
+
+	rcu_read_lock();
+	xas_for_each_marked(&xas, entry, end - 1, KSMFS_WRITTEN) {
+		if (xas.xa_index != index + n || n == RUN)
+			break;
+		n++;
+	}
+	rcu_read_unlock();
+	/* It was a moment ago. */
+	return max(n, 1u);
+}
+
 /*
  * Become the file's collector, if there is none.  What another one collected
  * before is to be reported, too.  1 if we weren't, 0 if we were; or -EBUSY.
@@ -250,7 +269,8 @@ int ksmfs_collect(struct file *file, struct ksmfs_collect *collect)
 			collect->next = index;
 			break;
 		}
-		n = slots ? collect_run(ki, index, collect->end, slots) : 1;
+		n = slots ? collect_run(ki, index, collect->end, slots) :
+			    peek_run(ki, index, collect->end);
 		err = report(ki, &out, index, n);
 		index += n;
 		cond_resched();

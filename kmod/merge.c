@@ -48,15 +48,26 @@ struct batch {
 	struct ksmfs_merge_entry entries[BATCH];
 };
 
+/* memcmp() takes twice as long, as it asks after each word. */
 static bool is_same(struct folio *a, struct folio *b)
 {
-	const void *at_a = kmap_local_folio(a, 0);
-	const void *at_b = kmap_local_folio(b, 0);
-	bool same = !memcmp(at_a, at_b, PAGE_SIZE);
+	const unsigned long *at_a = kmap_local_folio(a, 0);
+	const unsigned long *at_b = kmap_local_folio(b, 0);
+	unsigned long differ = 0;
 
+	for (unsigned int i = 0; i < PAGE_SIZE / sizeof(*at_a) && !differ;
+	     i += 8)
+		differ = (at_a[i] ^ at_b[i]) |
+			 (at_a[i + 1] ^ at_b[i + 1]) |
+			 (at_a[i + 2] ^ at_b[i + 2]) |
+			 (at_a[i + 3] ^ at_b[i + 3]) |
+			 (at_a[i + 4] ^ at_b[i + 4]) |
+			 (at_a[i + 5] ^ at_b[i + 5]) |
+			 (at_a[i + 6] ^ at_b[i + 6]) |
+			 (at_a[i + 7] ^ at_b[i + 7]);
 	kunmap_local(at_b);
 	kunmap_local(at_a);
-	return same;
+	return !differ;
 }
 
 static bool is_zero(struct folio *folio)

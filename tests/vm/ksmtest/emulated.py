@@ -16,7 +16,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from . import initramfs, programs
+from . import initramfs, programs, writers
 from .vm import VM, VMError, tail
 
 TOP = Path(__file__).resolve().parents[3]
@@ -65,9 +65,12 @@ def stripped(binary):
 
 
 class Image:
-    """The initial RAM disk of an emulated host, in which COMMAND runs."""
+    """The initial RAM disk of an emulated host, in which COMMAND runs.
 
-    def __init__(self, kernel, command):
+    It has this checkout's tests, and what is in the directories BROUGHT.
+    """
+
+    def __init__(self, kernel, command, brought):
         self._archive = initramfs.Archive()
         self._present = set()
         initramfs.add_busybox(self._archive, GUEST / "busybox", HOST_INIT)
@@ -79,6 +82,9 @@ class Image:
         for name in FIRMWARE:
             self._add(Path(name))
         self._add_checkout()
+        for directory in brought:
+            for path in filter(Path.is_file, directory.rglob("*")):
+                self._add(path, path.relative_to(TOP))
         self._archive.file("command", command.encode())
 
     def contents(self):
@@ -113,8 +119,12 @@ class Image:
 
     def _add_checkout(self):
         for path in (TOP / "tests").rglob("*"):
-            if path.suffix in (".py", ".S") or path.name == "guest-init":
+            if path.suffix == ".py" or path.name == "guest-init":
                 self._add(path, path.relative_to(TOP))
+            elif path.suffix == ".S":
+                # There is no assembler there.
+                self._add(path, path.relative_to(TOP).with_suffix(".bin"),
+                          writers.assemble(path))
         for path in (*programs.BUILT.values(), *programs.HELPERS.values()):
             self._add_program(path, path.relative_to(TOP), stripped(path))
         for name in ("vmlinuz", "initrd.img"):
@@ -167,20 +177,24 @@ def node_options(nodes, memory_mib, processors):
 
 
 def run(command, directory, *, kernel=GUEST, qemu=programs.BUILT["qemu"],
-        memory_mib=3072, processors=1, nodes=0, seconds=600, show=print):
+        memory_mib=3072, processors=1, nodes=0, seconds=600, count=False,
+        brought=(), show=print):
     """Runs a shell COMMAND in a new emulated host; returns its exit status.
 
     KERNEL is the directory of a kernel that guest-image made.  With more than
     one of its PROCESSORS, TCG's emulation of AMD's virtualisation lets guests
     and hosts crash: only without guests.  NODES are NUMA nodes, where it has
-    any.  SHOW gets the output as it comes.
+    any.  With COUNT, its clocks count instructions: each takes a nanosecond,
+    and to wait takes no time outside.  The files in the directories BROUGHT, of
+    this checkout, are there, too.  SHOW gets the output as it comes.
     Console and output stay in DIRECTORY.  HostError where the host fails, or
     its kernel finds a fault of its own.
     """
     initrd, output = directory / "initrd.img", directory / "output"
     output.unlink(missing_ok=True)
-    initrd.write_bytes(Image(kernel, command).contents())
+    initrd.write_bytes(Image(kernel, command, brought).contents())
     vm = VM(qemu, directory, "host", memory_mib=memory_mib,
+            accel="tcg,thread=single" if count else "tcg,thread=multi",
             cpu="max,+svm,+npt", kernel=kernel / "vmlinuz", initrd=initrd,
             # A periodic tick: TCG now and then loses the interrupt of a timer
             # that fires once, and all would wait for it for ever.
@@ -189,7 +203,8 @@ def run(command, directory, *, kernel=GUEST, qemu=programs.BUILT["qemu"],
             # wait for half a minute to get on, and RCU with it.
             "rcupdate.rcu_cpu_stall_timeout=150",
             extra=("-serial", f"file:{output}", "-smp", str(processors),
-                   *node_options(nodes, memory_mib, processors)))
+                   *node_options(nodes, memory_mib, processors),
+                   *(("-icount", "shift=0,sleep=off") if count else ())))
     try:
         with vm:
             status = follow(vm, output, seconds, show)

@@ -86,11 +86,15 @@ class Writer:
 
 
 @functools.lru_cache
-def assemble():
-    """The boot sector's bytes."""
+def assemble(source):
+    """A boot sector's bytes."""
+    ready = source.with_suffix(".bin")
+    if ready.exists():
+        # In an emulated host.
+        return ready.read_bytes()
     with tempfile.TemporaryDirectory() as directory:
         item, image = Path(directory) / "o", Path(directory) / "bin"
-        subprocess.run(["as", "--32", "-o", item, SOURCE], check=True)
+        subprocess.run(["as", "--32", "-o", item, source], check=True)
         subprocess.run(["ld", "-m", "elf_i386", "-Ttext", "0x7c00",
                         "--oformat", "binary", "-o", image, item], check=True)
         return image.read_bytes()
@@ -105,7 +109,7 @@ class BootSector(Writer, VM):
         self.accel = accel
         self.pages = pages
         self._last = {}
-        disk = bytearray(assemble().ljust(64 * 1024, b"\0"))
+        disk = bytearray(assemble(SOURCE).ljust(64 * 1024, b"\0"))
         PARAMETERS.pack_into(disk, PARAMETERS_AT,
                              (number + 1) << 20, hot_writes, pages)
         drive = directory / f"{name}.img"
