@@ -127,6 +127,7 @@ class Image:
                           writers.assemble(path))
         for path in (*programs.BUILT.values(), *programs.HELPERS.values()):
             self._add_program(path, path.relative_to(TOP), stripped(path))
+        self._add(TOP / "scripts/run-demo", "scripts/run-demo")
         for name in ("vmlinuz", "initrd.img"):
             self._add(GUEST / name, f"build/guest/{name}")
 
@@ -195,6 +196,8 @@ def run(command, directory, *, kernel=GUEST, qemu=programs.BUILT["qemu"],
     initrd.write_bytes(Image(kernel, command, brought).contents())
     vm = VM(qemu, directory, "host", memory_mib=memory_mib,
             accel="tcg,thread=single" if count else "tcg,thread=multi",
+            # Its memory is nothing for a KSM that something else tests here.
+            machine="pc,mem-merge=off",
             cpu="max,+svm,+npt", kernel=kernel / "vmlinuz", initrd=initrd,
             # A periodic tick: TCG now and then loses the interrupt of a timer
             # that fires once, and all would wait for it for ever.
