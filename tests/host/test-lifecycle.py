@@ -12,132 +12,58 @@
 
 import os
 import signal
-import subprocess
 import sys
-import time
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / 'vm'))
 
-from ksmtest import cases, programs  # noqa: E402
-from ksmtest.checks import (  # noqa: E402
-    PATIENCE, Failure, Skipped, check, wait_for)
+from ksmtest import cases, life  # noqa: E402
+from ksmtest.checks import PATIENCE, check, wait_for  # noqa: E402
 from ksmtest.ksmtuned import Ksmtuned  # noqa: E402
-from ksmtest.linux import BOOT_SECONDS, MEMORY_MIB, Bed  # noqa: E402
-from ksmtest.qmp import QMPError  # noqa: E402
-
-
-def migrate(bed, capabilities=(), postcopy=False, background=None):
-    """A guest from one QEMU to another, both with an engine."""
-    source = bed.start('source')
-    target = bed.start('target', extra=('-incoming', 'defer'))
-    source.wait_busy()
-    for guest in (source, target):
-        if capabilities:
-            guest.execute('migrate-set-capabilities', {'capabilities': [
-                {'capability': name, 'state': True}
-                for name in capabilities]})
-    uri = bed.socket('migration')
-    target.execute('migrate-incoming', {'uri': uri})
-    if postcopy:
-        # Slow at first, so that much is left for postcopy.
-        source.execute('migrate-set-parameters',
-                       {'max-bandwidth': 8 << 20})
-    before = source.checked()
-    source.execute('migrate', {'uri': uri})
-    if postcopy:
-        time.sleep(1)
-        source.execute('migrate-start-postcopy')
-        wait_for(lambda: target.execute('query-migrate').get('status')
-                 == 'postcopy-active', 'postcopy to begin')
-        check(target.ksm()['state'] == 'yielded',
-              f'the receiving engine is {target.ksm()["state"]}')
-        source.execute('migrate-set-parameters', {'max-bandwidth': 0})
-    source.wait_migration()
-    target.wait_running()
-    # What it had printed before is on the console of the source.
-    wait_for(lambda: target.check() or target.checked() >= before,
-             'the guest to verify files at its target')
-    target.wait_more_checked()
-    target.wait_engine_works()
-    source.checked()
+from ksmtest.linux import Bed  # noqa: E402
 
 
 def test_precopy(bed):
     """precopy migration over a unix socket"""
-    migrate(bed)
+    life.migrate(bed, bed.busy('source'))
 
 
 def test_postcopy(bed):
     """postcopy migration"""
-    migrate(bed, ('postcopy-ram',), postcopy=True)
+    life.migrate(bed, bed.busy('source'), ('postcopy-ram',), postcopy=True)
 
 
 def test_savevm(bed):
     """savevm and loadvm"""
-    image = bed.directory / 'disk.qcow2'
-    qemu_img = bed.arguments.qemu.parent / 'qemu-img'
-    if programs.missing(qemu_img):
-        raise Skipped(programs.missing(qemu_img))
-    subprocess.run([qemu_img, 'create', '-q', '-f', 'qcow2', image, '64M'],
-                   check=True)
-    guest = bed.busy(extra=(
-        '-blockdev', 'driver=qcow2,node-name=disk,file.driver=file,'
-        f'file.filename={image}', '-device', 'virtio-blk,drive=disk'))
+    guest = bed.busy()
+    life.add_snapshot_disk(guest, bed.directory / 'disk.qcow2')
     for command in ('snapshot-save', 'snapshot-load'):
-        guest.execute(command, {'job-id': command, 'tag': 'one',
-                                'vmstate': 'disk', 'devices': ['disk']})
-        guest.wait_job(command)
-        if guest.execute('query-status')['status'] == 'paused':
-            guest.execute('cont')
-        guest.wait_more_checked()
-        guest.wait_engine_works()
+        life.take_snapshot(guest, command)
 
 
 def test_balloon(bed):
     """balloon inflated and deflated"""
     guest = bed.busy(extra=('-device', 'virtio-balloon'))
     for _ in range(2):
-        for mib in (MEMORY_MIB - 64, MEMORY_MIB):
-            guest.execute('balloon', {'value': mib << 20})
-            wait_for(lambda: abs(guest.size_seen() - mib) <= 1,
-                     f'the balloon to leave {mib} MiB')
-            guest.wait_more_checked()
+        for mib in (bed.memory_mib - 64, bed.memory_mib):
+            life.balloon(guest, mib)
     guest.wait_engine_works()
 
 
 def test_hotplug(bed):
     """memory plugged and unplugged"""
-    guest = bed.busy(machine='q35', memory=f'{MEMORY_MIB}M,slots=2,maxmem=1G')
+    guest = bed.busy(machine='q35',
+                     memory=f'{bed.memory_mib}M,slots=2,maxmem=1G')
     for _ in range(2):
-        guest.execute('object-add', {'qom-type': 'memory-backend-ram',
-                                     'id': 'more', 'size': 128 << 20})
-        guest.execute('device_add', {'driver': 'pc-dimm', 'id': 'dimm',
-                                     'memdev': 'more'})
-        wait_for(lambda: any(block['name'].endswith('more')
-                             and 'backend' in block
-                             for block in guest.ksm()['ramblocks']),
-                 'the engine to see the new memory')
-        guest.wait_more_checked()
-        guest.execute('device_del', {'id': 'dimm'})
-        try:
-            guest.qmp.take_event('DEVICE_DELETED', 10)
-        except TimeoutError:
-            raise Skipped('the guest did not give the memory back: plugged, '
-                          'not unplugged')
-        guest.execute('object-del', {'id': 'more'})
-        # It goes with the last reference to it, some of which wait for RCU.
-        wait_for(lambda: not any(block['name'].endswith('more')
-                                 for block in guest.ksm()['ramblocks']),
-                 'the engine to let go of the memory', 5)
-        guest.wait_more_checked()
+        life.plug(bed, guest)
+        life.unplug(guest)
     guest.wait_engine_works()
 
 
 def test_virtio_mem(bed):
     """virtio-mem grown and shrunk"""
     guest = bed.busy(
-        memory=f'{MEMORY_MIB}M,maxmem=1G',
+        memory=f'{bed.memory_mib}M,maxmem=1G',
         extra=('-object', 'memory-backend-ram,id=vmem,size=256M',
                '-device', 'virtio-mem-pci,id=vm0,memdev=vmem'))
     for mib in (128, 0, 128):
@@ -153,55 +79,18 @@ def test_virtio_mem(bed):
 
 def test_reset(bed):
     """system_reset"""
-    # Without -no-reboot's action, which is to end.
-    guest = bed.busy(extra=('-action', 'reboot=reset'))
-    boots = guest.console.read_text(errors='replace').count('guest up')
-    guest.execute('system_reset')
-    wait_for(lambda: guest.check() or guest.console.read_text(
-        errors='replace').count('guest up') > boots,
-        'the guest to come up again', BOOT_SECONDS)
-
-    def checked_anew():
-        text = guest.console.read_text(errors='replace')
-        guest.checked()
-        return 'checked' in text.rpartition('guest up')[2] \
-            and guest.checked() > 0
-    wait_for(checked_anew, 'files to be verified again')
-    guest.wait_more_checked()
-    guest.wait_engine_works()
+    life.reset(bed.busy(extra=life.MAY_RESET))
 
 
 def test_object_del(bed):
     """object-del in mid-pass, object-add again"""
-    guest = bed.busy()
-    threads = guest.threads()
-    for pause in (0, 0.003, 0.01, 0.03, 0.1, 0.3, 1):
-        guest.execute('object-del', {'id': 'ksm0'})
-        without = guest.threads()
-        check(len(without) < len(threads),
-              f'a thread is left behind: {without}')
-        try:
-            guest.ksm()
-        except QMPError as error:
-            check(error.error_class == 'DeviceNotFound', str(error))
-        else:
-            raise Failure('query-ksm answers without a ksm object')
-        guest.execute('object-add', bed.ksm_properties())
-        check(len(guest.threads()) <= len(threads) + 1,
-              f'more threads than at first: {guest.threads()}')
-        time.sleep(pause)
-        guest.execute('ksm-scan')
-    guest.wait_engine_works()
-    guest.wait_more_checked()
-    guest.execute('object-del', {'id': 'ksm0'})
-    guest.wait_more_checked()
+    life.renew_engine(bed, bed.busy(), (0, 0.003, 0.01, 0.03, 0.1, 0.3, 1))
 
 
 def test_background_snapshot(bed):
     """background-snapshot into a file; the engine yields meanwhile"""
     guest = bed.busy()
-    guest.execute('migrate-set-capabilities', {'capabilities': [
-        {'capability': 'background-snapshot', 'state': True}]})
+    life.set_capabilities(guest, 'background-snapshot')
     guest.wait_engine_works()
     state = bed.directory / 'state'
     guest.execute('migrate-set-parameters', {'max-bandwidth': 16 << 20})

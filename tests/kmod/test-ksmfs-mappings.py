@@ -8,6 +8,12 @@
 #            tests/kmod/test-ksmfs-mappings.py [--rounds=N] [CASE]...
 
 import contextlib
+import ctypes
+import errno
+import fcntl
+import mmap
+import os
+import struct
 import subprocess
 import sys
 from pathlib import Path
@@ -16,8 +22,14 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent / 'vm'))
 
 from ksmtest import cases, ksmfs, programs  # noqa: E402
 from ksmtest.checks import check, check_equal  # noqa: E402
+from ksmtest.ksmfs import PAGE, libc  # noqa: E402
 
 TRACING = Path('/sys/kernel/tracing')
+
+# linux/userfaultfd.h
+SYS_USERFAULTFD = 323
+UFFD_API, UFFDIO_API, UFFDIO_REGISTER = 0xaa, 0xc018aa3f, 0xc020aa00
+UFFD_MODES = {'missing': 1, 'write-protect': 2, 'minor': 4}
 
 
 class Bed(ksmfs.Bed):
@@ -77,6 +89,33 @@ def test_futex_does_not_hang(bed):
     """a futex in any kind of page answers, also where it can't be written"""
     with bed.mount() as mount:
         programs.count('gup', 'futex', mount.path)
+
+
+def register(mapping, mode):
+    """The error of userfaultfd on a mapping, or 0."""
+    start = ctypes.addressof(ctypes.c_char.from_buffer(mapping))
+    fd = libc.syscall(SYS_USERFAULTFD, os.O_CLOEXEC)
+    check(fd >= 0, os.strerror(ctypes.get_errno()))
+    try:
+        fcntl.ioctl(fd, UFFDIO_API, struct.pack('QQQ', UFFD_API, 0, 0))
+        fcntl.ioctl(fd, UFFDIO_REGISTER, struct.pack(
+            'QQQQ', start, len(mapping), mode, 0))
+    except OSError as error:
+        return error.errno
+    finally:
+        os.close(fd)
+    return 0
+
+
+def test_userfaultfd_is_refused(bed):
+    """userfaultfd, and so postcopy and background snapshots, get EINVAL"""
+    with bed.mount() as mount, mount.file(pages=4) as file, \
+            mmap.mmap(-1, 4 * PAGE, mmap.MAP_PRIVATE) as anonymous:
+        for name in ('missing', 'write-protect'):
+            check_equal(register(anonymous, UFFD_MODES[name]), 0,
+                        f'{name} of anonymous memory')
+        for name, mode in UFFD_MODES.items():
+            check_equal(register(file.map, mode), errno.EINVAL, name)
 
 
 if __name__ == '__main__':

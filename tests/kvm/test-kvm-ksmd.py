@@ -16,13 +16,17 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / 'vm'))
 
-from ksmtest import cases, linux, sample  # noqa: E402
-from ksmtest.checks import Failure, check, wait_for  # noqa: E402
+from ksmtest import (  # noqa: E402
+    cases, census, ksmhost, life, linux, sample)
+from ksmtest.checks import (  # noqa: E402
+    Failure, check, wait_for, wait_steady)
 from ksmtest.qtest import ALL_READ, FRAME, PAGE, PRESENT  # noqa: E402
 
-FILL_MIB = 8
-MORE_CHECKED = 8
+GUESTS = 4
 MERGED_PAGES = 1000
+# Of the identical pages that a census finds.
+SHARE_MERGED = 0.95
+BALLOON_MIB = 12
 POISONED_PAGES = 10
 POISON = Path('/sys/kernel/debug/hwpoison/corrupt-pfn')
 IDLE_SECONDS = 10
@@ -31,26 +35,11 @@ IDLE_SECONDS = 10
 FAULTS_A_PASS = 80
 
 
-class Bed(linux.KVMBed):
-    def filled(self, number):
-        """A guest that idles, with memory that others have, too."""
-        return self.start(f'guest-{number}', number=number, workload='idle',
-                          append=f'ksm.fill={FILL_MIB}')
-
-
-def kvm_figure(guest, name):
-    """A figure that KVM has of the guest's processor."""
-    answer, = guest.execute('query-stats', {
-        'target': 'vcpu',
-        'providers': [{'provider': 'kvm', 'names': [name]}]})
-    return answer['stats'][0]['value']
-
-
 def faults_while_idle(guest):
     """How many pages KVM has to map meanwhile."""
-    before = kvm_figure(guest, 'pf_fixed')
+    before = guest.kvm_figure('pf_fixed')
     time.sleep(IDLE_SECONDS)
-    return kvm_figure(guest, 'pf_fixed') - before
+    return guest.kvm_figure('pf_fixed') - before
 
 
 def wait_merged(guests):
@@ -66,15 +55,13 @@ def test_guests_are_merged(bed):
         guest.wait_busy()
     wait_merged(guests)
     for guest in guests:
-        guest.wait_more_checked(more=MORE_CHECKED)
+        guest.wait_more_checked()
         guest.wait_engine_works()
 
 
 def test_idle_guest_takes_no_faults(bed):
     """passes don't take an idle guest's pages out of KVM's tables"""
-    guests = [bed.filled(number) for number in range(2)]
-    for guest in guests:
-        guest.wait_console('guest filled', linux.BOOT_SECONDS)
+    guests = bed.filled(2)
     wait_merged(guests)
     guest = guests[0]
     guest.set_ksm('sleep-millisecs', 10)
@@ -90,6 +77,47 @@ def test_idle_guest_takes_no_faults(bed):
             'without any')
     print(f'# {said}')
     check(with_passes <= without + passes * FAULTS_A_PASS, said)
+
+
+def wait_all_merged(bed):
+    """Nobody waits for ksmd, and it merges no more."""
+    wait_steady(lambda: ksmhost.read('pages_sharing'), 5, tolerance=16)
+    wait_for(lambda: not bed.ksmtuned.stats().get('demand_waiting_pages', 0),
+             'ksmd to have merged all')
+    return wait_steady(lambda: ksmhost.read('pages_sharing'), 5, tolerance=16)
+
+
+def test_four_guests_converge(bed):
+    """nearly all pages that are alike in four guests are merged"""
+    guests = bed.filled(GUESTS)
+    wait_merged(guests)
+    saved = wait_all_merged(bed)
+    for guest in guests:
+        guest.execute('stop')
+    pages, alike = census.count(census.of_guests(guests))
+    print(f"# {pages} pages that are not zero, {alike} could be saved, {saved} "
+          f"are, {ksmhost.read('ksm_zero_pages')} zero")
+    check(saved >= SHARE_MERGED * alike,
+          f'{saved} of {alike} pages are merged')
+    for guest in guests:
+        guest.execute('cont')
+        guest.check()
+
+
+def test_precopy(bed):
+    """precopy migration over a unix socket"""
+    source = bed.busy('source')
+    target = life.migrate(bed, source)
+    source.stop()
+    target.wait_more_checked()
+
+
+def test_balloon(bed):
+    """balloon inflated and deflated"""
+    guest = bed.busy(extra=('-device', 'virtio-balloon'))
+    for mib in (bed.memory_mib - BALLOON_MIB, bed.memory_mib):
+        life.balloon(guest, mib)
+    guest.wait_engine_works()
 
 
 def text_pages(guest, number):
@@ -124,8 +152,7 @@ def poison(guest, address):
 
 def test_poisoned_pages(bed):
     """memory errors in pages: guest and engine live on"""
-    guest = bed.filled(0)
-    guest.wait_console('guest filled', linux.BOOT_SECONDS)
+    guest, = bed.filled(1)
     wait_for(lambda: guest.ksm()['figures']['pages-submitted'] > MERGED_PAGES,
              'pages to be hashed')
     poisoned = sum(poison(guest, page)
@@ -136,10 +163,11 @@ def test_poisoned_pages(bed):
     # taken them away by then.  See test-ksm-hasher for one that is being read.
     guest.set_ksm('sleep-millisecs', 10)
     wait_for(lambda: guest.ksm()['full-scans'] > passes + ALL_READ, 'passes')
-    exits = kvm_figure(guest, 'exits')
-    wait_for(lambda: guest.check() or kvm_figure(guest, 'exits') > exits + 100,
+    exits = guest.kvm_figure('exits')
+    wait_for(lambda: guest.check() or guest.kvm_figure('exits') > exits + 100,
              'the processor to go on')
 
 
 if __name__ == '__main__':
-    cases.main('Guests under KVM, their engines and ksmd.', globals(), Bed)
+    cases.main('Guests under KVM, their engines and ksmd.', globals(),
+               linux.KVMBed)

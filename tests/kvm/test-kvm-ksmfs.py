@@ -6,7 +6,6 @@
 #
 # Usage: tests/vm/emulated-host tests/kvm/test-kvm-ksmfs.py [CASE]...
 
-import hashlib
 import os
 import signal
 import sys
@@ -14,38 +13,45 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / 'vm'))
 
-from ksmtest import cases, ksmfs, linux  # noqa: E402
+from ksmtest import cases, census, ksmfs, linux  # noqa: E402
 from ksmtest.checks import (  # noqa: E402
     check, check_equal, wait_for, wait_steady)
-from ksmtest.ksmfs import PAGE  # noqa: E402
+from ksmtest.linux import ram_on_ksmfs  # noqa: E402
 
 GUESTS = 4
-FILL_MIB = 8
 MERGED_PAGES = 1000
-MORE_CHECKED = 8
 # Of the identical pages that a census finds.
 SHARE_MERGED = 0.95
 
 
-class Bed(linux.KVMBed):
-    """Guests have their RAM on a mount of ksmfs."""
+def wait_merged(guests, pages=MERGED_PAGES):
+    for guest in guests:
+        ram_on_ksmfs(guest)
+        guest.wait_merged(pages)
 
-    # All memory is tracked from the start, so that each pass costs faults.
-    ksm = {**linux.KVMBed.ksm, 'sleep-millisecs': 500}
-    memory_mib = 96
 
-    def __init__(self, arguments, directory, stack):
-        super().__init__(arguments, directory, stack)
-        self.mount = self.enter(ksmfs.Mount(directory))
-
-    def guest(self, number, **options):
-        name = f'guest-{number}'
-        memory = (f'memory-backend-file,id=ram,size={self.memory_mib}M,'
-                  f'mem-path={self.mount.path}/{name},share=on')
-        return self.start(name, number=number,
-                          memory=f'{self.memory_mib}M',
-                          machine='pc,memory-backend=ram',
-                          extra=('-object', memory), **options)
+def test_guests_are_merged(bed):
+    """guests on ksmfs are merged while they verify what they write"""
+    # The module finds the twins.
+    os.kill(bed.ksmtuned.pid, signal.SIGTERM)
+    guests = [bed.start(f'guest-{number}', number=number)
+              for number in range(2)]
+    for guest in guests:
+        guest.wait_busy()
+    wait_merged(guests)
+    for guest in guests:
+        guest.wait_more_checked()
+        guest.wait_engine_works()
+    guests[0].execute('ksm-unmerge')
+    wait_for(lambda: ram_on_ksmfs(guests[0])['pages-sharing'] == 0,
+             'all pages to be split')
+    for guest in guests:
+        guest.wait_more_checked()
+    check_equal(ram_on_ksmfs(guests[0])['pages-sharing'], 0,
+                'pages after a while')
+    guests[0].set_ksm('run', True)
+    wait_merged(guests)
+    check_equal(guests[0].ksm()['limits'], [], 'limits')
 
 
 def set_merge(guest, value):
@@ -53,60 +59,9 @@ def set_merge(guest, value):
                               'value': value})
 
 
-def block(guest):
-    """What query-ksm says of its RAM."""
-    found, = (b for b in guest.ksm()['ramblocks'] if b['name'] == 'ram')
-    check_equal(found.get('backend'), 'ksmfs', f'backend of {found}')
-    return found
-
-
-def wait_merged(guests, pages=MERGED_PAGES):
-    for guest in guests:
-        block(guest)
-        guest.wait_merged(pages)
-
-
-def census(mount):
-    """Pages that files have, and how many of them could be saved."""
-    seen, pages = set(), 0
-    for path in mount.path.iterdir():
-        with open(path, 'rb') as file:
-            while data := file.read(PAGE):
-                if data.count(0) == PAGE:
-                    continue
-                pages += 1
-                seen.add(hashlib.blake2b(data, digest_size=16).digest())
-    return pages, pages - len(seen)
-
-
-def test_guests_are_merged(bed):
-    """guests on ksmfs are merged while they verify what they write"""
-    # The module finds the twins.
-    os.kill(bed.ksmtuned.pid, signal.SIGTERM)
-    guests = [bed.guest(number) for number in range(2)]
-    for guest in guests:
-        guest.wait_busy()
-    wait_merged(guests)
-    for guest in guests:
-        guest.wait_more_checked(more=MORE_CHECKED)
-        guest.wait_engine_works()
-    guests[0].execute('ksm-unmerge')
-    wait_for(lambda: block(guests[0])['pages-sharing'] == 0,
-             'all pages to be split')
-    for guest in guests:
-        guest.wait_more_checked(more=MORE_CHECKED)
-    check_equal(block(guests[0])['pages-sharing'], 0, 'pages after a while')
-    guests[0].set_ksm('run', True)
-    wait_merged(guests)
-    check_equal(guests[0].ksm()['limits'], [], 'limits')
-
-
 def test_merge_off(bed):
     """merge=off gives a guest pages of its own at once, merge=on merges them"""
-    guests = [bed.guest(number, workload='idle', append=f'ksm.fill={FILL_MIB}')
-              for number in range(2)]
-    for guest in guests:
-        guest.wait_console('guest filled', linux.BOOT_SECONDS)
+    guests = bed.filled(2)
     wait_merged(guests)
     with bed.mount.file('guest-0') as file:
         set_merge(guests[0], False)
@@ -121,12 +76,9 @@ def test_merge_off(bed):
 def test_limit_is_raised(bed):
     """what max_kernel_pages kept from being merged is merged once it may be"""
     bed.mount['max_kernel_pages'] = 10
-    guests = [bed.guest(number, workload='idle', append=f'ksm.fill={FILL_MIB}')
-              for number in range(2)]
-    for guest in guests:
-        guest.wait_console('guest filled', linux.BOOT_SECONDS)
-    wait_for(lambda: block(guests[1])['merge-results']['limit'] > MERGED_PAGES,
-             'pages to be refused')
+    guests = bed.filled(2)
+    wait_for(lambda: ram_on_ksmfs(guests[1])['merge-results']['limit'] >
+             MERGED_PAGES, 'pages to be refused')
     # Zero pages are not limited, and not in these.
     check(bed.mount['pages_shared'] <= 10, 'too many are shared')
     check(bed.mount['pages_sharing'] < MERGED_PAGES, 'too many are merged')
@@ -140,24 +92,20 @@ def test_limit_is_raised(bed):
 
 def test_four_guests_converge(bed):
     """nearly all pages that are alike in four guests are merged"""
-    guests = [bed.guest(number, workload='idle', append=f'ksm.fill={FILL_MIB}')
-              for number in range(GUESTS)]
-    for guest in guests:
-        guest.wait_console('guest filled', linux.BOOT_SECONDS)
+    guests = bed.filled(GUESTS)
     wait_merged(guests)
     # Until no more pages are merged.
-    wait_steady(lambda: sum(block(guest)['pages-sharing'] for guest in guests),
-                5, tolerance=16)
+    wait_steady(lambda: bed.mount['pages_sharing'], 5, tolerance=16)
     for guest in guests:
         guest.execute('stop')
-    pages, alike = census(bed.mount)
+    pages, alike = census.count(census.of_mount(bed.mount))
     saved = bed.mount['pages_sharing']
     print(f"# {pages} pages that are not zero, {alike} could be saved, {saved} "
           f"are; {bed.mount['pages_used']} used, "
           f"{bed.mount['pages_allocated']} allocated, "
           f"{bed.mount['ksm_zero_pages']} zero")
     for guest in guests:
-        print(f"# {guest.name}: {block(guest)['merge-results']}")
+        print(f"# {guest.name}: {ram_on_ksmfs(guest)['merge-results']}")
     check(saved >= SHARE_MERGED * alike,
           f'{saved} of {alike} pages are merged')
     for guest in guests:
@@ -167,16 +115,17 @@ def test_four_guests_converge(bed):
 
 def test_nothing_left_behind(bed):
     """a QEMU that is killed in mid-merge leaves nothing behind"""
-    guests = [bed.guest(number) for number in range(2)]
+    guests = [bed.start(f'guest-{number}', number=number)
+              for number in range(2)]
     for guest in guests:
         guest.wait_busy()
     wait_merged(guests, 100)
     guests[0].kill()
-    guests[1].wait_more_checked(more=MORE_CHECKED)
+    guests[1].wait_more_checked()
     guests[1].stop()
     bed.mount.unlink_all()
     ksmfs.check_empty(bed.mount)
 
 
 if __name__ == '__main__':
-    cases.main('Guests under KVM on ksmfs.', globals(), Bed)
+    cases.main('Guests under KVM on ksmfs.', globals(), linux.KsmfsBed)

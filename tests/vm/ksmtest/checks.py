@@ -7,6 +7,9 @@ import time
 # Longest wait for anything, in seconds; generous, as a busy machine or a
 # wrapper makes all slow.
 PATIENCE = float(os.environ.get("KSM_PATIENCE", 30))
+# From one look to the next, in seconds: to look may take the very CPU that
+# something is waited for.
+POLL = float(os.environ.get("KSM_POLL", 0.02))
 
 
 class Failure(Exception):
@@ -34,7 +37,7 @@ def wait_for(condition, what, patience=PATIENCE):
         if value:
             return value
         check(time.monotonic() < end, f"waited in vain for {what}")
-        time.sleep(0.02)
+        time.sleep(POLL)
 
 
 def wait_steady(figure, seconds, tolerance):

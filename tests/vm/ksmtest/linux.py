@@ -10,17 +10,14 @@ import re
 import subprocess
 from pathlib import Path
 
-from . import cases
-from .checks import PATIENCE, check, wait_for
+from . import cases, ksmfs
+from .checks import PATIENCE, check, check_equal, wait_for
 from .ksmtuned import Ksmtuned
-from .vm import VM
+from .vm import GUEST_UP, VM
 
 TOP = Path(__file__).resolve().parents[3]
 GUEST = TOP / "build/guest"
-MEMORY_MIB = 192
 BOOT_SECONDS = 2 * PATIENCE
-# By so much the guest's count grows afterwards: more than all of its files.
-MORE_CHECKED = 40
 
 
 class Guest(VM):
@@ -35,8 +32,9 @@ class Guest(VM):
             extra = ("-object", json.dumps(bed.ksm_properties()), *extra)
         if memory:
             extra = ("-m", memory, *extra)
+        self._more_checked = bed.more_checked
         super().__init__(bed.arguments.qemu, bed.directory, name,
-                         accel=bed.arguments.accel, memory_mib=MEMORY_MIB,
+                         accel=bed.arguments.accel, memory_mib=bed.memory_mib,
                          kernel=GUEST / "vmlinuz",
                          initrd=GUEST / "initrd.img", append=append,
                          extra=extra, **options)
@@ -48,22 +46,30 @@ class Guest(VM):
         wait_for(lambda: self.check() or self.tracked() > 0,
                  f"the engine of {self.name} to track pages")
 
-    def checked(self):
-        """The last count on its console; Failure if a file was wrong."""
+    def console_text(self):
         try:
-            text = self.console.read_text(errors="replace")
+            return self.console.read_text(errors="replace")
         except FileNotFoundError:
-            return 0
+            return ""
+
+    def said(self, text):
+        """How often it was on its console."""
+        return self.console_text().count(text)
+
+    def checked(self):
+        """The last count since it booted; Failure if a file was wrong."""
+        text = self.console_text()
         wrong = re.search(r"MISMATCH.*", text)
         check(not wrong, f"{self.name}: {wrong and wrong[0]}")
         for sign in ("Kernel panic", "BUG:", "Oops", "segfault"):
             check(sign not in text, f"{self.name}: {sign} on its console")
-        counts = re.findall(r"^checked (\d+)\r?$", text, re.M)
+        counts = re.findall(r"^checked (\d+)\r?$",
+                            text.rpartition(GUEST_UP)[2], re.M)
         return int(counts[-1]) if counts else 0
 
-    def wait_more_checked(self, after=None, more=MORE_CHECKED):
-        """Its count has to go on growing from what it is, or from AFTER."""
-        wanted = (self.checked() if after is None else after) + more
+    def wait_more_checked(self):
+        """Its count has to go on growing."""
+        wanted = self.checked() + self._more_checked
         wait_for(lambda: self.check() or self.checked() >= wanted,
                  f"{self.name} to verify {wanted} files")
 
@@ -91,6 +97,13 @@ class Guest(VM):
                 names.append(path.read_text().strip())
         return names
 
+    def kvm_figure(self, name):
+        """A figure that KVM has of its processor."""
+        answer, = self.execute("query-stats", {
+            "target": "vcpu",
+            "providers": [{"provider": "kvm", "names": [name]}]})
+        return answer["stats"][0]["value"]
+
     def wait_migration(self, wanted=("completed",), patience=PATIENCE):
         def over():
             info = self.execute("query-migrate")
@@ -100,7 +113,9 @@ class Guest(VM):
             return status in wanted
         wait_for(over, f"migration to be {wanted}", patience)
 
-    def wait_job(self, job):
+    def run_job(self, command, job, arguments):
+        self.execute(command, {"job-id": job, **arguments})
+
         def over():
             for info in self.execute("query-jobs"):
                 if info["id"] == job and info["status"] == "concluded":
@@ -126,6 +141,10 @@ class Bed(cases.Bed):
     # Properties of the guests' ksm objects.
     ksm = {"sleep-millisecs": 10, "max-cpu-percent": 100,
            "huge-split-threshold": 1}
+    memory_mib = 192
+    # By so much the count of a guest has to grow afterwards: more than all of
+    # its files.
+    more_checked = 40
 
     @classmethod
     def add_options(cls, parser):
@@ -158,6 +177,11 @@ class Bed(cases.Bed):
         guest.wait_busy()
         return guest
 
+    def more_memory(self, name, mib):
+        """Properties of an object, memory to be plugged in."""
+        return {"qom-type": "memory-backend-ram", "id": name,
+                "size": mib << 20}
+
     def socket(self, name):
         return f"unix:{self.directory}/{name}.sock"
 
@@ -167,8 +191,51 @@ class KVMBed(Bed):
 
     # All is emulated: the engines leave time to the guests.
     ksm = {**Bed.ksm, "sleep-millisecs": 100, "max-cpu-percent": 20}
+    memory_mib = 96
+    # With several guests, all of their files would take too long.
+    more_checked = 8
+    fill_mib = 8
 
     @classmethod
     def add_options(cls, parser):
         super().add_options(parser)
         parser.set_defaults(accel="kvm")
+
+    def filled(self, number, workload="idle"):
+        """So many guests, up, and with memory that all of them have."""
+        guests = [self.start(f"guest-{n}", number=n, workload=workload,
+                             append=f"ksm.fill={self.fill_mib}")
+                  for n in range(number)]
+        for guest in guests:
+            guest.wait_console("guest filled", BOOT_SECONDS)
+        return guests
+
+
+class KsmfsBed(KVMBed):
+    """Guests have their RAM on a mount of ksmfs, in a file by their name."""
+
+    # All memory is tracked from the start, so that each pass costs faults.
+    ksm = {**KVMBed.ksm, "sleep-millisecs": 500}
+
+    def __init__(self, arguments, directory, stack):
+        super().__init__(arguments, directory, stack)
+        self.mount = self.enter(ksmfs.Mount(directory))
+
+    def more_memory(self, name, mib):
+        return {"qom-type": "memory-backend-file", "id": name,
+                "size": mib << 20, "share": True,
+                "mem-path": str(self.mount.path / name)}
+
+    def start(self, name, *, machine="pc", extra=(), **options):
+        memory = {**self.more_memory(name, self.memory_mib), "id": "ram"}
+        return super().start(name, machine=f"{machine},memory-backend=ram",
+                             extra=("-object", json.dumps(memory), *extra),
+                             **options)
+
+
+def ram_on_ksmfs(guest, name="ram"):
+    """What query-ksm says of a RAMBlock, which has to be on ksmfs."""
+    found, = (block for block in guest.ksm()["ramblocks"]
+              if block["name"].endswith(name))
+    check_equal(found.get("backend"), "ksmfs", f"backend of {found}")
+    return found
