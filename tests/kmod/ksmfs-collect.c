@@ -194,7 +194,7 @@ static void check_log(double seconds)
 
                 MUST(wait(&status));
                 if (status) {
-                    die("a writer ended with status %#x", status);
+                    die("a writer ended with status 0x%x", status);
                 }
             }
             last = true;

@@ -228,7 +228,7 @@ static void run_random(const char *directory, uint64_t calls)
         }
         err = ioctl(fd, command, argument) ? errno : 0;
         if (!is_documented(command, err)) {
-            die("call %" PRIu64 ": ioctl %#lx: %s", call, command,
+            die("call %" PRIu64 ": ioctl 0x%lx: %s", call, command,
                 strerror(err));
         }
         succeeded += !err;

@@ -240,7 +240,7 @@ int main(int argc, char **argv)
     }
     ended = MUST(wait(&status));
     if (ended == reader || status) {
-        die("the %s ended with status %#x",
+        die("the %s ended with status 0x%x",
             ended == reader ? "reader" : "changer", status);
     }
     common->stop = true;

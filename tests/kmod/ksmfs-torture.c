@@ -183,7 +183,7 @@ static pid_t await(void)
     }
     if (status) {
         /* It said why; the others end with us. */
-        die("process %d ended with status %#x", pid, status);
+        die("process %d ended with status 0x%x", pid, status);
     }
     return pid;
 }

@@ -69,8 +69,8 @@ mismatch(const char *how, int file, int page, const void *got, uint8_t value)
     while (i < WORDS - 1 && words[i] == torture.patterns[value][i]) {
         i++;
     }
-    die("MISMATCH: file %d page %d read by %s: word %u is %#" PRIx64
-        ", not %#" PRIx64, file, page, how, i, words[i],
+    die("MISMATCH: file %d page %d read by %s: word %u is 0x%" PRIx64
+        ", not 0x%" PRIx64, file, page, how, i, words[i],
         torture.patterns[value][i]);
 }
 
@@ -88,8 +88,8 @@ static void check_word(const char *how, int file, int page, const void *got,
     uint64_t is = ((const volatile uint64_t *)got)[word];
 
     if (is != wanted) {
-        die("MISMATCH: file %d page %d read by %s: word %u is %#" PRIx64
-            ", not %#" PRIx64, file, page, how, word, is, wanted);
+        die("MISMATCH: file %d page %d read by %s: word %u is 0x%" PRIx64
+            ", not 0x%" PRIx64, file, page, how, word, is, wanted);
     }
 }
 
@@ -301,7 +301,7 @@ static void op_fork(Writer *writer, int file, int page)
     change(writer, file, page);
     MUST(waitpid(child, &status, 0));
     if (status) {
-        die("file %d page %d: the child's status is %#x", file, page, status);
+        die("file %d page %d: the child's status is 0x%x", file, page, status);
     }
     check_mapped(writer, file, page);
 }
@@ -430,7 +430,7 @@ static void op_foreign(Writer *writer, int unused, int unused_page)
         }
     }
     if (is >> 32 != POKE) {
-        die("MISMATCH: file %d page %d: word %u is %#" PRIx64
+        die("MISMATCH: file %d page %d: word %u is 0x%" PRIx64
             ", which nobody wrote", file, page, word, is);
     }
 }
