@@ -25,6 +25,8 @@ MEMORY_MIB = 96
 # Of what ksmd saves, and of the memory that it leaves in use.
 SHARE_SAVED = 0.8
 SHARE_LEFT = 1.05
+# Of what is saved: QEMU itself takes some MiB more meanwhile.
+SHARE_AVAILABLE = 0.7
 
 
 class Bed(cases.Bed):
@@ -62,10 +64,14 @@ def test_two_guests(bed):
         check(value is not None or any(line.startswith(reason)
                                        for line in said),
               f'{name} is {value}, and no reason is said')
-    # The mount counts it, and so does the host.
-    for name in 'bytes_saved', 'available_bytes_saved':
-        check(report[name] >= SHARE_SAVED * report[f'plain_{name}'] > 0,
-              f"{name}: {report[name]}, {report[f'plain_{name}']} by ksmd")
+    check(report['bytes_saved'] >= SHARE_SAVED * report['plain_bytes_saved'],
+          f"{report['bytes_saved']} bytes are saved, "
+          f"{report['plain_bytes_saved']} by ksmd")
+    # The mount counts that, and the host has to see it.
+    check(report['available_bytes_saved']
+          >= SHARE_AVAILABLE * report['bytes_saved'] > 0,
+          f"{report['bytes_saved']} bytes are saved, "
+          f"{report['available_bytes_saved']} more are available")
     check(report['bytes_used'] <= SHARE_LEFT * report['plain_bytes_used'],
           f"{report['bytes_used']} bytes are left in use, "
           f"{report['plain_bytes_used']} by ksmd")

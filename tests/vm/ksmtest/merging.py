@@ -231,13 +231,15 @@ class Merging:
     def result(self):
         """Figures, now that the savings have come to rest."""
         _, saved, cpu = self.series.readings[-1]
+        after, huge_after = self.savings.used()
         figures = {
             "bytes_before": self.savings.before,
+            "bytes_after": after,
             "bytes_saved": saved,
             "available_bytes_saved": self.savings.available(),
             "process_bytes_saved": self.savings.process_saved(),
             "huge_bytes_before": self.savings.huge_before,
-            "huge_bytes_after": self.savings.used()[1],
+            "huge_bytes_after": huge_after,
             "pages_sharing": self.counter("pages_sharing"),
             "pages_shared": self.counter("pages_shared"),
             "seconds": self.series.seconds,

@@ -23,10 +23,9 @@ class Measured:
             value = value.get(name) if value else None
         return value
 
-    def used(self):
-        """Bytes of guest memory that merging has left in use."""
-        return (self.figures["bytes_before"] - self.figures["bytes_saved"]
-                if self.figures else None)
+    def unmerged(self):
+        """Bytes of guest memory that would be in use if none was saved."""
+        return self.figures["bytes_after"] + self.figures["bytes_saved"]
 
     def cpu_up_to(self, saved):
         """CPU seconds by name until so much was saved, else those in all."""
@@ -52,7 +51,7 @@ def of_round(engine, plain):
     if engine.get("backend") == "ksmfs" and plain.get("bytes_saved"):
         # Huge pages make plain guests take more at first, which is no merit
         # of what saves it again: the goal is that as little is left in use.
-        engine_goal -= plain.get("bytes_before") - engine.get("bytes_before")
+        engine_goal -= plain.unmerged() - engine.unmerged()
     engine_cpu = engine.cpu_up_to(engine_goal)
     plain_cpu = plain.cpu_up_to(goal)
     return {
@@ -61,8 +60,8 @@ def of_round(engine, plain):
         "bytes_saved": engine.get("bytes_saved"),
         "plain_bytes_saved": plain.get("bytes_saved"),
         "plain_pages_sharing": plain.get("pages_sharing"),
-        "bytes_used": engine.used(),
-        "plain_bytes_used": plain.used(),
+        "bytes_used": engine.get("bytes_after"),
+        "plain_bytes_used": plain.get("bytes_after"),
         "available_bytes_saved": engine.get("available_bytes_saved"),
         "plain_available_bytes_saved": plain.get("available_bytes_saved"),
         "engine_cpu_seconds": engine_cpu.get("engine"),

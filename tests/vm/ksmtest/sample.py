@@ -137,7 +137,7 @@ class MountSavings(Savings):
         return PAGE * self._mount["pages_allocated"], None
 
     def saved(self):
-        # Also of pages that came since: what guests take anew is no loss.
+        # Also of pages that came since, which PSS counts as a loss.
         return PAGE * (self._mount["pages_used"]
                        - self._mount["pages_allocated"])
 
