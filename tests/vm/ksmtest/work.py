@@ -1,0 +1,97 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""How much work a guest gets done while its engine makes passes.
+
+The emulated host has one processor, which guest and engine share, and a
+machine around it that may be busy with something else at any moment.  So the
+engine is turned on and off in turns, and medians of ratios are taken.
+"""
+
+import re
+import statistics
+import time
+
+from .checks import check
+
+TURNS = 7
+SECONDS = 4
+# As many as sleep-millisecs tells.
+PASSES = 10
+# Whether the engine runs, and what is asked for ten times a second: passes that
+# find nothing would be further apart.  To ask takes its time as well, so
+# something is asked for in any case.
+WAYS = {"without passes": (False, "query-status"),
+        "at its own pace": (True, "query-status"),
+        "10 passes a second": (True, "ksm-scan")}
+# The least of the work without passes, and the most of the processor that the
+# engine takes.  Here all pages are read again every 256 passes, by code that is
+# emulated, and a page that KVM has to map again costs 0.2 ms.
+LEAST_WORK = {"at its own pace": 0.95, "10 passes a second": 0.85}
+MOST_CPU = {"at its own pace": 0.02, "10 passes a second": 0.1}
+
+
+def compared(guest):
+    """How much the guest has compared, and when: [(N, T)]."""
+    guest.checked()
+    return [(int(number), float(moment)) for number, moment in re.findall(
+        r"^compared (\d+) at ([\d.]+)\r?$", guest.console_text(), re.M)]
+
+
+def figures(guest):
+    """What grows with the passes, and when that was looked at."""
+    ksm = guest.ksm()
+    return {"passes": ksm["full-scans"], "cpu": ksm["cpu-ns"] / 1e9,
+            "hashed": ksm["figures"]["pages-hashed"],
+            "faults": guest.kvm_figure("pf_fixed"),
+            "time": time.monotonic()}
+
+
+def turn(guest, run, command):
+    """What is done in a second, by guest and engine."""
+    guest.set_ksm("run", run)
+    before = figures(guest)
+    said = len(compared(guest))
+    for _ in range(SECONDS * PASSES):
+        time.sleep(1 / PASSES)
+        guest.execute(command)
+    said = compared(guest)[said:]
+    check(len(said) > 2, f"{guest.name} has said {len(said)} times in "
+          f"{SECONDS} s what it has compared")
+    grown = {name: value - before[name]
+             for name, value in figures(guest).items()}
+    return {"work": (said[-1][0] - said[0][0]) / (said[-1][1] - said[0][1]),
+            **{name: value / grown["time"] for name, value in grown.items()}}
+
+
+def check_ratios(guest):
+    """A guest of workload compare does its work, whatever the engine does.
+
+    What can be merged of it has to be.
+    """
+    # All that passes take is to be seen.
+    guest.set_ksm("max-cpu-percent", 100)
+    guest.set_ksm("sleep-millisecs", 1000 // PASSES)
+    done = {way: [] for way in WAYS}
+    for number in range(TURNS):
+        # What changes slowly meanwhile favours none.
+        for way in reversed(WAYS) if number % 2 else WAYS:
+            done[way].append(turn(guest, *WAYS[way]))
+    ratios, medians = {}, {}
+    for way, turns in done.items():
+        parts = sorted(with_it["work"] / without["work"] for with_it, without
+                       in zip(turns, done["without passes"]))
+        ratios[way] = statistics.median(parts)
+        median = medians[way] = {
+            name: statistics.median(turn[name] for turn in turns)
+            for name in turns[0]}
+        print(f"# {way}: {ratios[way]:.3f} of the work ({parts[0]:.3f} to "
+              f"{parts[-1]:.3f}); a second: {median['work']:.0f} compared, "
+              f"{median['passes']:.1f} passes, {median['hashed']:.0f} pages "
+              f"hashed, {median['faults']:.0f} pages mapped by KVM, "
+              f"{1000 * median['cpu']:.0f} ms of the engine")
+    check(median["passes"] > 0.8 * PASSES,
+          f"only {median['passes']:.1f} passes a second")
+    for way, least in LEAST_WORK.items():
+        check(ratios[way] >= least, f"{ratios[way]:.3f} of the work {way}")
+        check(medians[way]["cpu"] <= MOST_CPU[way],
+              f"{medians[way]['cpu']:.3f} of the processor for the engine "
+              f"{way}")
