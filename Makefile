@@ -7,8 +7,8 @@ QEMU := $(BUILD)/qemu/qemu-system-x86_64
 KSMTUNED := $(BUILD)/service/ksmtuned
 
 .PHONY: all deps source qemu service guest kmod kmod-install kmod-remove \
-        kmod-guest kmod-6.1 kmod-7.3 kmod-debug run run-arguments check \
-        check-all check-kmod check-kmod-kernels check-kmod-debug \
+        kmod-guest kmod-6.1 kmod-7.3 kmod-debug stock-qemu run run-arguments \
+        check check-all check-kmod check-kmod-kernels check-kmod-debug \
         check-kmod-static check-kmod-install check-sanitize check-valgrind \
         check-qemu torture refresh-patches install clean distclean help
 
@@ -78,6 +78,10 @@ KERNEL =
 kmod-install kmod-remove: kmod-%:
 	@scripts/kmod-install $* $(KERNEL)
 
+# The distribution's own, for tests that need one without a change.
+stock-qemu: deps
+	@scripts/stock-qemu
+
 kmod-guest: guest
 	@scripts/kmod-build $(BUILD)/guest/headers/build $(BUILD)/kmod-guest W=1
 
@@ -97,7 +101,7 @@ run-arguments: deps
 run: run-arguments qemu service guest
 	@python3 scripts/run-demo
 
-check: qemu service guest kmod-guest
+check: qemu service guest kmod-guest stock-qemu
 	tests/run-checks $(BUILD) series engine service qemu qemu-with-ksm host \
 	    kmod kvm
 
