@@ -101,7 +101,8 @@ class ArenaEngine(Engine):
     """Of the memory that shared-writer.S shares, which is never long alike."""
 
     def __init__(self, mount, name):
-        super().__init__(mount, name, ARENA // PAGE, ARENA // PAGE + ARENA_PAGES)
+        first = ARENA // PAGE
+        super().__init__(mount, name, first, first + ARENA_PAGES)
         self.words = memoryview(self.file.map).cast('I')
 
     def close(self):
@@ -196,7 +197,7 @@ def test_other_process_sees_all(bed):
     def reached(number):
         check(not reports.poll(), reports.poll() and reports.recv())
         check(other.is_alive(), 'the other process has ended')
-        check_equal(engine.words[WRONG], 0, 'address that the guest finds wrong')
+        check_equal(engine.words[WRONG], 0, 'address of what the guest finds')
         guest.check()
         return engine.words[ROUND] > number
 
@@ -205,8 +206,9 @@ def test_other_process_sees_all(bed):
     wait_for(lambda: engine.run() or reached(before + meanwhile),
              'rounds while it is merged and split')
     wait_for(lambda: reached(before + meanwhile + after), 'rounds afterwards')
-    print(f'# {sum(ROUNDS) * ARENA_PAGES} writes each way; {engine.split} split,'
-          f' {dict(engine.results)}, {bed.mount["cow_breaks"]} copied')
+    print(f'# {sum(ROUNDS) * ARENA_PAGES} writes each way; '
+          f'{engine.split} split, {dict(engine.results)}, '
+          f'{bed.mount["cow_breaks"]} copied')
     check(engine.results['merged'] > 10 * ARENA_PAGES, 'few pages merged')
     check(engine.split > ARENA_PAGES, 'few pages split')
 
