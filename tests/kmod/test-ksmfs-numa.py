@@ -4,7 +4,8 @@
 #
 # SPDX-License-Identifier: GPL-2.0-or-later
 #
-# Usage: tests/vm/emulated-host --nodes=2 tests/kmod/test-ksmfs-numa.py [CASE]...
+# Usage: tests/vm/emulated-host --nodes=2 \
+#            tests/kmod/test-ksmfs-numa.py [CASE]...
 
 import contextlib
 import ctypes
@@ -111,7 +112,7 @@ def test_policy_of_the_mapping(bed):
 
 
 def test_policy_of_the_task(bed):
-    """a page that is written by a system call is where its caller is bound to"""
+    """a page that a system call writes is where its caller is bound to"""
     with bed.mount() as mount, mount.file('a', PAGES) as file:
         bind(file, 0, PAGES, 0)
         with task_on(1):
