@@ -25,7 +25,6 @@ from ksmtest import cases, ksmfs, ksmhost, linux, sample  # noqa: E402
 from ksmtest.checks import PATIENCE, check  # noqa: E402
 
 GUESTS = 2
-MEMORY_MIB = 96
 FILL_MIB, UNIQUE_MIB = 12, 12
 HUGE_PAGES = Path('/sys/kernel/mm/transparent_hugepage/enabled')
 # Of the pages that are merged in the end.
@@ -38,6 +37,8 @@ SECONDS_AT_REST = 1
 
 class Bed(cases.Bed):
     programs = ('qemu',)
+    memory_mib = linux.KVMBed.memory_mib
+    more_checked = linux.KVMBed.more_checked
 
     @classmethod
     def add_options(cls, parser):
@@ -46,12 +47,11 @@ class Bed(cases.Bed):
 
     def guest(self, name, memory, **options):
         """A guest whose RAM alone is to be merged."""
-        extra = ('-object', f'{memory},id=ram,size={MEMORY_MIB}M,merge=on',
+        extra = ('-object', f'{memory},id=ram,size={self.memory_mib}M,merge=on',
                  *options.pop('extra', ()))
         return linux.Guest(
             self, name, ksm=False, workload='read',
-            memory=f'{MEMORY_MIB}M', extra=extra,
-            machine='pc,memory-backend=ram,mem-merge=off', **options)
+            extra=extra, machine='pc,memory-backend=ram,mem-merge=off', **options)
 
     def states(self):
         """Guests, each in a file."""
@@ -77,7 +77,7 @@ class Bed(cases.Bed):
                 extra=('-S', '-incoming', f'file:{file}')))
             guest.wait_migration()
             guest.execute('cont')
-            guest.wait_console(f'memory read: {MEMORY_MIB} MiB', PATIENCE)
+            guest.wait_console(f'memory read: {self.memory_mib} MiB', PATIENCE)
             guest.execute('stop')
             guests.append(guest)
         return guests

@@ -26,8 +26,6 @@ from ksmtest.checks import check, check_equal, wait_for  # noqa: E402
 from ksmtest.ksmfs import PAGE  # noqa: E402
 
 GUESTS = 2
-MEMORY_MIB = 96
-MORE_CHECKED = 8
 MERGED_PAGES = 1000
 # What is hashed and merged at once.
 BATCH = 512
@@ -46,6 +44,8 @@ ROUNDS = (25, 350, 25)
 
 class Bed(cases.Bed):
     programs = ('qemu',)
+    memory_mib = linux.KVMBed.memory_mib
+    more_checked = linux.KVMBed.more_checked
 
     @classmethod
     def add_options(cls, parser):
@@ -154,13 +154,13 @@ def test_guests_are_merged(bed):
     """guests of a stock QEMU are merged while they verify what they write"""
     guests = [bed.enter(linux.Guest(
         bed, f'guest-{number}', ksm=False, number=number,
-        memory=f'{MEMORY_MIB}M', **bed.on_ksmfs(f'guest-{number}', MEMORY_MIB)))
+        **bed.on_ksmfs(f'guest-{number}', bed.memory_mib)))
         for number in range(GUESTS)]
     for guest in guests:
         wait_for(lambda: guest.check() or guest.checked() > 0,
                  f'{guest.name} to verify files', linux.BOOT_SECONDS)
     engines = [bed.enter(contextlib.closing(
-        Engine(bed.mount, guest.name, 0, MEMORY_MIB * 256)))
+        Engine(bed.mount, guest.name, 0, bed.memory_mib * 256)))
         for guest in guests]
 
     def merged_and_split():
@@ -176,7 +176,7 @@ def test_guests_are_merged(bed):
     for engine in engines:
         print(f'# {engine.split} split, {dict(engine.results)}')
     for guest, checked in zip(guests, before):
-        guest.wait_more_checked(checked, more=MORE_CHECKED)
+        guest.wait_more_checked(checked)
     check(bed.mount['cow_breaks'] > 0, 'no merged page was written')
 
 

@@ -67,9 +67,10 @@ class Guest(VM):
                             text.rpartition(GUEST_UP)[2], re.M)
         return int(counts[-1]) if counts else 0
 
-    def wait_more_checked(self):
-        """Its count has to go on growing."""
-        wanted = self.checked() + self._more_checked
+    def wait_more_checked(self, after=None):
+        """Its count has to go on growing, from what it is or from AFTER."""
+        wanted = (self.checked() if after is None else after)
+        wanted += self._more_checked
         wait_for(lambda: self.check() or self.checked() >= wanted,
                  f"{self.name} to verify {wanted} files")
 
