@@ -171,7 +171,7 @@ static bool ksmfs_submit(KsmTwins *twins, KsmBlock *block,
                          const KsmCandidate *candidates, size_t n)
 {
     KsmfsFile *file = block->attached;
-    struct ksmfs_merge_entry entries[KSM_REGION_MAX_PAGES];
+    KSM_UNINITIALIZED struct ksmfs_merge_entry entries[KSM_REGION_MAX_PAGES];
     struct ksmfs_merge merge = {
         .size = sizeof(merge),
         .entries = (uintptr_t)entries,

@@ -24,6 +24,11 @@
 #define KSM_REGION_SIZE     (2 * MiB)
 /* Pages of a region where host pages are smallest. */
 #define KSM_REGION_MAX_PAGES 512
+/*
+ * For arrays of so many on the stack.  QEMU is built to zero what is there
+ * (-ftrivial-auto-var-init), which would take longer than to hash some pages.
+ */
+#define KSM_UNINITIALIZED   __attribute__((uninitialized))
 
 typedef struct KsmRegion {
     /* Pages with these flags: what the page records say, counted. */

@@ -139,7 +139,7 @@ static void submit(KsmEngine *e, KsmBlock *block,
 /* Submit again what was submitted to another index. */
 static void resubmit(KsmEngine *e, KsmBlock *block, size_t r)
 {
-    KsmCandidate candidates[KSM_REGION_MAX_PAGES];
+    KSM_UNINITIALIZED KsmCandidate candidates[KSM_REGION_MAX_PAGES];
     size_t first, last, n = 0;
 
     ksm_region_pages(block, r, &first, &last);
@@ -185,8 +185,8 @@ static bool read_region(KsmEngine *e, KsmBlock *block, size_t r)
     const size_t page_size = qemu_real_host_page_size();
     const uint64_t host = (uintptr_t)block->host;
     KsmRegion *region = &block->regions[r];
-    KsmCandidate candidates[KSM_REGION_MAX_PAGES];
-    KsmPageRange ranges[KSM_REGION_MAX_PAGES];
+    KSM_UNINITIALIZED KsmCandidate candidates[KSM_REGION_MAX_PAGES];
+    KSM_UNINITIALIZED KsmPageRange ranges[KSM_REGION_MAX_PAGES];
     size_t first, last, end_of_region, p, n_candidates = 0;
     RegionNews news = { 0 };
     const KsmHasher *hasher = block->hasher ?: &e->hasher;
