@@ -23,7 +23,6 @@ from ksmtest.checks import Skipped, check, check_equal  # noqa: E402
 DEBUGFS = Path('/sys/kernel/debug')
 # What may fail: slabs, and pages.
 INJECTORS = ('failslab', 'fail_page_alloc')
-KMEMLEAK = DEBUGFS / 'kmemleak'
 SYSFS = Path('/sys/fs/ksmfs')
 
 
@@ -137,12 +136,6 @@ def test_module(bed):
             check_failed(bed.count('nth', 'modules'), 'load')
     finally:
         subprocess.run(['insmod', ksmfs.MODULE], check=True)
-
-
-def test_leaks_are_still_looked_for(bed):
-    """the kernel's own search for what is lost had memory all the time"""
-    if KMEMLEAK.exists():
-        KMEMLEAK.write_text('scan')
 
 
 if __name__ == '__main__':
