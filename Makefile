@@ -17,7 +17,9 @@ all: qemu service
 help:
 	@echo "make             build QEMU with the ksm object, and ksmtuned"
 	@echo "make run         boot guests, merge their memory, compare with ksmd"
-	@echo "                 GUESTS=4 MEM=256 SECONDS=120 BACKEND=auto ROUNDS=3"
+	@echo "                 GUESTS=4 MEM=256 SECONDS=120 ROUNDS=3 and"
+	@echo "                 BACKEND=auto, ksmd, null, or ksmfs: the module is"
+	@echo "                 loaded, else all runs in an emulated host"
 	@echo "make check       all tests that fit in half an hour"
 	@echo "make check-all   what takes longer: sanitizers, QEMU's own tests"
 	@echo "make kmod        build the kernel module ksmfs; KDIR="
@@ -94,7 +96,8 @@ $(KERNELS:%=kmod-%): kmod-%: $(BUILD)/kernel-%/recipe
 run-arguments: deps
 	@python3 scripts/run-demo --check
 
-run: run-arguments qemu service guest
+# Whether the running kernel takes the module is known when it has, or has not.
+run: run-arguments qemu service guest $(if $(filter ksmfs,$(BACKEND)),kmod-guest)
 	@python3 scripts/run-demo
 
 check: qemu service guest kmod-guest

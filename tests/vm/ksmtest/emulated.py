@@ -117,6 +117,7 @@ class Image:
                 self._add(path, path.relative_to(TOP))
         for path in (*programs.BUILT.values(), *programs.HELPERS.values()):
             self._add_program(path, path.relative_to(TOP), stripped(path))
+        self._add(TOP / "scripts/run-demo", "scripts/run-demo")
         for name in ("vmlinuz", "initrd.img"):
             self._add(GUEST / name, f"build/guest/{name}")
 

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Guests that boot, come to rest and are merged: by the engine, or by ksmd.
 
-Both ways are measured alike.  Nothing merges until the guests have come to
+The engine has ksmd merge, or ksmfs.  All ways are measured alike.  Nothing merges until the guests have come to
 rest; the memory that they have then is what savings are counted from, and
 that moment is where CPU time starts.  Merging is over when the savings have
 come to rest too.
@@ -10,7 +10,6 @@ come to rest too.
 import contextlib
 import dataclasses
 import json
-import os
 import time
 from pathlib import Path
 
@@ -19,11 +18,14 @@ from .terminal import bar, bold, count, yellow
 from .vm import GUEST_UP, VM
 
 MIB = 1 << 20
-PAGE = os.sysconf("SC_PAGE_SIZE")
+PAGE = sample.PAGE
 
 BOOT_SECONDS = 180
 # Savings have come to rest that move by no more than this part of them.
 TOLERANCE = 0.005
+
+# What keeps an engine from merging with ksmd, and is not missed on ksmfs.
+KSMD_LIMITS = ("no-pagemap-scan", "no-ksm", "no-rendezvous")
 
 # Never a rest for ksmd, and yet it obeys at once.
 PLAIN_PAGES_TO_SCAN = 20000
@@ -58,6 +60,7 @@ class Merging:
     flat_seconds = None     # savings that are flat for so long are at rest
     steady_seconds = None   # for so long is CPU time taken after that
     sample_seconds = None   # from one reading to the next
+    machine = "pc,mem-merge=on"
 
     def __init__(self, setup, terminal):
         self.setup = setup
@@ -70,11 +73,19 @@ class Merging:
         self._said = None
         self._part = 0
 
-    # The two ways differ in these.
+    # The ways differ in these.
 
     def vm_options(self):
         """More arguments for QEMU."""
         return ()
+
+    def make_savings(self):
+        """Savings that count from now on."""
+        return sample.Savings(self.vms)
+
+    def counter(self, name):
+        """A figure of the host's merging, by KSM's name."""
+        return ksmhost.read(name)
 
     def start_merging(self):
         raise NotImplementedError
@@ -126,7 +137,7 @@ class Merging:
         setup = self.setup
         for number in range(setup.guests):
             vm = VM(setup.qemu, setup.output, f"{self.name}-{number}",
-                    accel=setup.accel, machine="pc,mem-merge=on",
+                    accel=setup.accel, machine=self.machine,
                     memory_mib=setup.memory_mib, kernel=setup.kernel,
                     initrd=setup.initrd,
                     append=f"ksm.id={number} {setup.append}",
@@ -155,7 +166,7 @@ class Merging:
         while rest.flat_for(0.001) < 2 and rest.seconds < 30:
             time.sleep(0.5)
             self.check()
-            self.savings = sample.Savings(self.vms)
+            self.savings = self.make_savings()
             rest.add(self.savings.before, {})
         if not self.savings.before:
             raise MergingError("no guest memory in /proc/PID/smaps at the "
@@ -220,14 +231,17 @@ class Merging:
     def result(self):
         """Figures, now that the savings have come to rest."""
         _, saved, cpu = self.series.readings[-1]
+        after, huge_after = self.savings.used()
         figures = {
             "bytes_before": self.savings.before,
+            "bytes_after": after,
             "bytes_saved": saved,
+            "available_bytes_saved": self.savings.available(),
             "process_bytes_saved": self.savings.process_saved(),
             "huge_bytes_before": self.savings.huge_before,
-            "huge_bytes_after": self.savings.used()[1],
-            "pages_sharing": ksmhost.read("pages_sharing"),
-            "pages_shared": ksmhost.read("pages_shared"),
+            "huge_bytes_after": huge_after,
+            "pages_sharing": self.counter("pages_sharing"),
+            "pages_shared": self.counter("pages_shared"),
             "seconds": self.series.seconds,
             "cpu_seconds": cpu,
             "curve": [
@@ -246,37 +260,33 @@ class Merging:
 
 
 class EngineMerging(Merging):
-    """A ksm object in each QEMU, which ksmtuned tells of the others."""
+    """A ksm object in each QEMU."""
 
     name = "engine"
-    title = "With the engine: a ksm object in each QEMU, and ksmtuned"
     flat_seconds = 5
     steady_seconds = 10
     # A map of memory in small pieces takes some ms to read.
     sample_seconds = 0.25
+    # Limits of an engine that don't matter.
+    not_missed = ()
 
-    def __init__(self, setup, terminal, ksmtuned, backend):
+    def __init__(self, setup, terminal, backend):
         super().__init__(setup, terminal)
-        self._ksmtuned = ksmtuned
         self._backend = backend
         self._infos = []
         self._twins = sample.Series()
 
-    def vm_options(self):
+    def ksm_properties(self):
         # Not running: it stands by until the guests have come to rest.
-        return ("-object", json.dumps({
-            "qom-type": "ksm", "id": "ksm0", "run": False,
-            "backend": self._backend,
-            "rendezvous": {"type": "unix",
-                           "path": str(self._ksmtuned.socket)}}))
+        return {"qom-type": "ksm", "id": "ksm0", "run": False,
+                "backend": self._backend}
+
+    def vm_options(self):
+        return ("-object", json.dumps(self.ksm_properties()))
 
     def start_merging(self):
         for vm in self.vms:
             vm.set_ksm("run", True)
-
-    def check(self):
-        super().check()
-        self._ksmtuned.check()
 
     def cpu_now(self):
         self._infos = [vm.ksm() for vm in self.vms]
@@ -284,26 +294,28 @@ class EngineMerging(Merging):
         # start: what is known to be alike has to come to rest as well.
         self._twins.add(PAGE * (self._total("pages-twins")
                                 + self._total("pages-zero")), {})
-        return {"engine": sum(info["cpu-ns"] for info in self._infos) / 1e9,
-                "ksmtuned": self._ksmtuned.cpu_seconds(), **super().cpu_now()}
+        return {"engine": sum(info["cpu-ns"] for info in self._infos) / 1e9}
 
     def _total(self, figure):
         return sum(info["figures"][figure] for info in self._infos)
+
+    def _blocks(self):
+        return [block for info in self._infos for block in info["ramblocks"]]
+
+    def merged(self):
+        """Pages of which others have become a part."""
+        return self.counter("pages_sharing") or 0
 
     def columns(self):
         return [f"tracked {count(self._total('pages-tracked'))}",
                 f"hashed {count(self._total('pages-hashed'))}",
                 f"twins {count(self._total('pages-twins'))}",
-                f"merged {count(ksmhost.read('pages_sharing') or 0)}"]
+                f"merged {count(self.merged())}"]
 
     def work_done(self):
         return self._total("pages-hashed") * PAGE / self.savings.before
 
     def flat_for(self):
-        # Told, and not yet merged: more is to come, however long it takes.
-        waiting = PAGE * self._ksmtuned.stats().get("demand_waiting_pages", 0)
-        if waiting > TOLERANCE * self.savings.before:
-            return 0
         return min(super().flat_for(), self._twins.flat_for(TOLERANCE))
 
     def is_steady(self):
@@ -314,10 +326,11 @@ class EngineMerging(Merging):
                 and self.flat_for() >= patience)
 
     def result(self):
-        backends = {block["backend"] for info in self._infos
-                    for block in info["ramblocks"] if "backend" in block}
+        backends = {block["backend"] for block in self._blocks()
+                    if "backend" in block}
         limits = sorted({limit["message"] for info in self._infos
-                         for limit in info["limits"]})
+                         for limit in info["limits"]
+                         if limit["limit"] not in self.not_missed})
         for message in limits:
             self.terminal.say(yellow(f"limit: {message}"))
         return {
@@ -329,8 +342,79 @@ class EngineMerging(Merging):
                         for name in self._infos[0]["figures"]},
             "metadata_bytes": sum(info["metadata-bytes"]
                                   for info in self._infos),
-            "ksmtuned": self._ksmtuned.stats(),
         }
+
+
+class KsmtunedMerging(EngineMerging):
+    """Engines that ksmtuned tells of each other; ksmd merges, if anything."""
+
+    title = "With the engine: a ksm object in each QEMU, and ksmtuned"
+
+    def __init__(self, setup, terminal, backend, ksmtuned):
+        super().__init__(setup, terminal, backend)
+        self._ksmtuned = ksmtuned
+
+    def ksm_properties(self):
+        return {**super().ksm_properties(),
+                "rendezvous": {"type": "unix",
+                               "path": str(self._ksmtuned.socket)}}
+
+    def check(self):
+        super().check()
+        self._ksmtuned.check()
+
+    def cpu_now(self):
+        return {**super().cpu_now(), "ksmtuned": self._ksmtuned.cpu_seconds(),
+                **Merging.cpu_now(self)}
+
+    def flat_for(self):
+        # Told, and not yet merged: more is to come, however long it takes.
+        waiting = PAGE * self._ksmtuned.stats().get("demand_waiting_pages", 0)
+        if waiting > TOLERANCE * self.savings.before:
+            return 0
+        return super().flat_for()
+
+    def result(self):
+        return {**super().result(), "ksmtuned": self._ksmtuned.stats()}
+
+
+class KsmfsMerging(EngineMerging):
+    """Engines of guests whose memory is on a mount of ksmfs.
+
+    They need no ksmtuned and no ksmd: what merging takes is all done by their
+    iothreads, in the kernel too, and so in the CPU time of the engine.
+    """
+
+    title = "With the engine: guest memory on ksmfs, a ksm object in each QEMU"
+    machine = "pc,mem-merge=on,memory-backend=ram"
+    not_missed = KSMD_LIMITS
+
+    def __init__(self, setup, terminal, mount):
+        super().__init__(setup, terminal, "ksmfs")
+        self._mount = mount
+
+    def vm_options(self):
+        # A directory: the file has no name, and goes with its QEMU.
+        return ("-object", f"memory-backend-file,id=ram,share=on,"
+                f"size={self.setup.memory_mib}M,mem-path={self._mount.path}",
+                *super().vm_options())
+
+    def make_savings(self):
+        return sample.MountSavings(self.vms, self._mount)
+
+    def counter(self, name):
+        return self._mount[name]
+
+    def merged(self):
+        return super().merged() + self.counter("ksm_zero_pages")
+
+    def result(self):
+        results = [block["merge-results"] for block in self._blocks()
+                   if "merge-results" in block]
+        return {**super().result(),
+                "ksm_zero_pages": self.counter("ksm_zero_pages"),
+                "merge_results": {name: sum(r[name] for r in results)
+                                  for name in results[0]} if results else {}}
 
 
 class PlainMerging(Merging):
@@ -356,7 +440,7 @@ class PlainMerging(Merging):
 
     def columns(self):
         return [f"full scans {self._scans()}",
-                f"merged {count(ksmhost.read('pages_sharing'))}"]
+                f"merged {count(self.counter('pages_sharing'))}"]
 
     def work_done(self):
         return self._scans() / PLAIN_SCANS

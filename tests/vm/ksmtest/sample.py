@@ -5,13 +5,16 @@ Guest memory is measured as PSS (proportional set size) over the RAMBlocks'
 address ranges: a page that n mappings share counts 1/n in each, and the
 shared zero page counts nothing.  Neither RSS, which counts a shared page in
 full everywhere, nor KSM's counters, which miss what splitting a huge page
-gives back, would do.  QEMU's own memory stays out of it.
+gives back, would do.  QEMU's own memory stays out of it.  Of memory on ksmfs
+the mount knows what is allocated; its PSS drops when pages are merely unmapped.
 """
 
 import os
 import re
 import time
 from pathlib import Path
+
+PAGE = os.sysconf("SC_PAGE_SIZE")
 
 SMAPS = re.compile(
     rb"^([0-9a-f]+)-([0-9a-f]+) [r-][w-]|^Pss: +(\d+)|^AnonHugePages: +(\d+)",
@@ -54,9 +57,16 @@ def process_pss(pid):
 
 
 def memory_available():
-    """MemAvailable of the host, in bytes."""
+    """MemAvailable of the host, in bytes, and what it leaves out.
+
+    That is free memory that processors keep for themselves: tens of MiB where
+    much has just been freed.
+    """
     text = Path("/proc/meminfo").read_text()
-    return int(re.search(r"^MemAvailable: +(\d+)", text, re.M)[1]) * 1024
+    kept = re.findall(r"^ +count: +(\d+)", Path("/proc/zoneinfo").read_text(),
+                      re.M)
+    return (int(re.search(r"^MemAvailable: +(\d+)", text, re.M)[1]) * 1024
+            + sum(map(int, kept)) * PAGE)
 
 
 def cpu_seconds(pid):
@@ -83,9 +93,10 @@ def ksmd_pid():
 
 
 class Savings:
-    """Memory that a set of VMs has saved since begin()."""
+    """Memory that a set of VMs has saved since this object was made."""
 
     def __init__(self, vms):
+        self._available = memory_available()
         self._ranges = {vm: ram_ranges(vm) for vm in vms}
         self.before, self.huge_before = self.used()
         self._process_before = self._process()
@@ -97,8 +108,12 @@ class Savings:
         return sum(f[0] for f in figures), sum(f[1] for f in figures)
 
     def saved(self):
-        """Bytes of guest memory saved since this object was made."""
+        """Bytes of guest memory saved."""
         return self.before - self.used()[0]
+
+    def available(self):
+        """By how much more is available on all of the host."""
+        return memory_available() - self._available
 
     def process_saved(self):
         """The same of all of QEMU's memory: less what merging itself takes."""
@@ -106,6 +121,31 @@ class Savings:
 
     def _process(self):
         return sum(process_pss(vm.pid) for vm in self._ranges)
+
+
+class MountSavings(Savings):
+    """The same of VMs whose memory is on a mount of ksmfs.Mount.
+
+    There are no huge pages, and PSS tells nothing.
+    """
+
+    def __init__(self, vms, mount):
+        self._mount = mount
+        super().__init__(vms)
+
+    def used(self):
+        return PAGE * self._mount["pages_allocated"], None
+
+    def saved(self):
+        # Also of pages that came since, which PSS counts as a loss.
+        return PAGE * (self._mount["pages_used"]
+                       - self._mount["pages_allocated"])
+
+    def process_saved(self):
+        return None
+
+    def _process(self):
+        return None
 
 
 class Series:

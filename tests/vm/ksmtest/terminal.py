@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Prints to the terminal, and keeps a copy of all of it in a file.
 
-Colours (SGR sequences) are left out where the output is no terminal; the
-copy has them, for scripts/render-capture.  A progress line replaces the one
-before it in a terminal, and is a line of its own everywhere else.
+Colours (SGR sequences) are left out where the output is no terminal, unless
+CLICOLOR_FORCE is set; the copy has them, for scripts/render-capture.  A
+progress line replaces the one before it in a terminal, and is a line of its own
+everywhere else, also where TERM=dumb.
 """
 
 import os
@@ -12,6 +13,7 @@ import shutil
 import sys
 
 SGR = re.compile(r"\033\[[0-9;]*m")
+BAR = re.compile(r"\[#*-*\] ")
 
 
 def coloured(code, text):
@@ -41,6 +43,11 @@ def bar(part, width=16):
     return f"[{green('#' * filled)}{'-' * (width - filled)}]"
 
 
+def has_bar(text):
+    """Is it a progress line, or what it looked like elsewhere?"""
+    return bool(BAR.match(plain(text)))
+
+
 def count(number):
     """A large number in few columns: 48.9k."""
     if number < 10000:
@@ -51,9 +58,10 @@ def count(number):
 class Terminal:
     def __init__(self, capture):
         self._capture = open(capture, "w", encoding="utf-8")
-        self._live = sys.stdout.isatty()
-        # https://no-color.org
-        self._colours = self._live and "NO_COLOR" not in os.environ
+        self._live = sys.stdout.isatty() and os.environ.get("TERM") != "dumb"
+        # https://no-color.org, http://bixense.com/clicolors
+        self._colours = ("NO_COLOR" not in os.environ
+                         and (self._live or "CLICOLOR_FORCE" in os.environ))
         self._drawn = ""
 
     def say(self, text=""):
@@ -64,10 +72,10 @@ class Terminal:
 
     def progress(self, text):
         self._keep(text)
-        if not self._live:
-            print(plain(text), flush=True)
-            return
         text = text if self._colours else plain(text)
+        if not self._live:
+            print(text, flush=True)
+            return
         # A line that is wider than the terminal takes several rows of it.
         rows = max(0, len(plain(self._drawn)) - 1) \
             // shutil.get_terminal_size().columns

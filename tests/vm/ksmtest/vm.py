@@ -10,6 +10,7 @@ import subprocess
 import time
 from pathlib import Path
 
+from .checks import PATIENCE
 from .qmp import QMP, QMPClosed, QMPError
 
 GUEST_UP = "guest up"
@@ -17,7 +18,7 @@ GUEST_UP = "guest up"
 # Where Debian's packages put firmware: the repacked source has none.
 FIRMWARE = ("/usr/share/seabios", "/usr/lib/ipxe/qemu", "/usr/share/qemu")
 
-PROBE_SECONDS = 6
+PROBE_SECONDS = PATIENCE / 5
 PR_SET_PDEATHSIG = 1
 
 _libc = ctypes.CDLL(None)
