@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Guests that boot, come to rest and are merged: by the engine, or by ksmd.
 
-The engine has ksmd merge, or ksmfs.  All ways are measured alike.  Nothing merges until the guests have come to
-rest; the memory that they have then is what savings are counted from, and
-that moment is where CPU time starts.  Merging is over when the savings have
-come to rest too.
+The engine has ksmd merge, or ksmfs.  All ways are measured alike.  Nothing
+merges until the guests have come to rest; the memory that they have then is
+what savings are counted from, and that moment is where CPU time starts.
+Merging is over when the savings have come to rest too.
 """
 
 import contextlib
@@ -23,9 +23,6 @@ PAGE = sample.PAGE
 BOOT_SECONDS = 180
 # Savings have come to rest that move by no more than this part of them.
 TOLERANCE = 0.005
-
-# What keeps an engine from merging with ksmd, and is not missed on ksmfs.
-KSMD_LIMITS = ("no-pagemap-scan", "no-ksm", "no-rendezvous")
 
 # Never a rest for ksmd, and yet it obeys at once.
 PLAIN_PAGES_TO_SCAN = 20000
@@ -267,8 +264,6 @@ class EngineMerging(Merging):
     steady_seconds = 10
     # A map of memory in small pieces takes some ms to read.
     sample_seconds = 0.25
-    # Limits of an engine that don't matter.
-    not_missed = ()
 
     def __init__(self, setup, terminal, backend):
         super().__init__(setup, terminal)
@@ -329,8 +324,7 @@ class EngineMerging(Merging):
         backends = {block["backend"] for block in self._blocks()
                     if "backend" in block}
         limits = sorted({limit["message"] for info in self._infos
-                         for limit in info["limits"]
-                         if limit["limit"] not in self.not_missed})
+                         for limit in info["limits"]})
         for message in limits:
             self.terminal.say(yellow(f"limit: {message}"))
         return {
@@ -387,7 +381,6 @@ class KsmfsMerging(EngineMerging):
 
     title = "With the engine: guest memory on ksmfs, a ksm object in each QEMU"
     machine = "pc,mem-merge=on,memory-backend=ram"
-    not_missed = KSMD_LIMITS
 
     def __init__(self, setup, terminal, mount):
         super().__init__(setup, terminal, "ksmfs")
