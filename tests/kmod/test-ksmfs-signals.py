@@ -22,7 +22,7 @@ from ksmtest.ksmfs import PAGE  # noqa: E402
 
 PAGES = 20000
 # So often a signal comes, and so long what is killed may last.
-INTERVAL, KILLED = 0.002, 2
+INTERVAL, KILLED = 0.002, 5
 
 
 def page(number):
