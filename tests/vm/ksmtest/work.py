@@ -22,11 +22,14 @@ PASSES = 10
 WAYS = {"without passes": (False, "query-status"),
         "at its own pace": (True, "query-status"),
         "10 passes a second": (True, "ksm-scan")}
-# The least of the work without passes, and the most of the processor that the
-# engine takes.  Here all pages are read again every 256 passes, by code that is
-# emulated, and a page that KVM has to map again costs 0.2 ms.
-LEAST_WORK = {"at its own pace": 0.95, "10 passes a second": 0.85}
+# The least of the work without passes.  Single turns differ by a third where
+# the machine around is busy, so this finds only what is far off; what a pass
+# costs is told by the rest: the most of the processor that the engine takes,
+# and the most pages a pass that KVM has to map again, each in 0.2 ms here.
+LEAST_WORK = {"at its own pace": 0.85, "10 passes a second": 0.75}
 MOST_CPU = {"at its own pace": 0.02, "10 passes a second": 0.1}
+FAULTS_A_PASS = 80
+
 
 
 def compared(guest):
@@ -88,8 +91,11 @@ def check_ratios(guest):
               f"{median['passes']:.1f} passes, {median['hashed']:.0f} pages "
               f"hashed, {median['faults']:.0f} pages mapped by KVM, "
               f"{1000 * median['cpu']:.0f} ms of the engine")
-    check(median["passes"] > 0.8 * PASSES,
-          f"only {median['passes']:.1f} passes a second")
+    often, without = medians["10 passes a second"], medians["without passes"]
+    check(often["passes"] > 0.8 * PASSES,
+          f"only {often['passes']:.1f} passes a second")
+    faults = (often["faults"] - without["faults"]) / often["passes"]
+    check(faults <= FAULTS_A_PASS, f"{faults:.0f} pages mapped for a pass")
     for way, least in LEAST_WORK.items():
         check(ratios[way] >= least, f"{ratios[way]:.3f} of the work {way}")
         check(medians[way]["cpu"] <= MOST_CPU[way],
