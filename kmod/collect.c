@@ -181,7 +181,7 @@ static unsigned int collect_run(struct ksmfs_inode *ki, pgoff_t index,
 	return n;
 }
 
-/* How many neighbours are marked from @index on, which is. */
+/* How many neighbours are marked from @index on, itself marked. */
 static unsigned int peek_run(struct ksmfs_inode *ki, pgoff_t index,
 			     pgoff_t end)
 {
@@ -242,21 +242,23 @@ int ksmfs_collect(struct file *file, struct ksmfs_collect *collect)
 
 	if (!collect->max && !(collect->flags & KSMFS_COLLECT_RESTART))
 		return -EINVAL;
+	/* To peek locks nothing, nor does to restart. */
+	if (!collect->flags) {
+		slots = kmalloc_array(RUN, sizeof(*slots), GFP_KERNEL_ACCOUNT);
+		if (!slots)
+			return -ENOMEM;
+	}
 	err = claim(ki, file);
-	if (err < 0)
+	if (err < 0) {
+		kfree(slots);
 		return err;
+	}
 	if (collect->flags & KSMFS_COLLECT_RESTART) {
 		if (!err)
 			mark_range(ki, collect->start, collect->end);
 		collect->next = collect->end;
 		collect->count = 0;
 		return 0;
-	}
-	/* To peek locks nothing. */
-	if (!(collect->flags & KSMFS_COLLECT_PEEK)) {
-		slots = kmalloc_array(RUN, sizeof(*slots), GFP_KERNEL_ACCOUNT);
-		if (!slots)
-			return -ENOMEM;
 	}
 	err = 0;
 	collect->next = collect->end;

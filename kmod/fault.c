@@ -10,8 +10,9 @@
 #include "slot.h"
 
 /*
- * -ENOMEM is no VM_FAULT_OOM, with which the core tries again: memory is refused
- * for good where a file's cgroup is full and has no process to be killed.
+ * -ENOMEM is no VM_FAULT_OOM, with which the core tries again: memory is
+ * refused for good where a file's cgroup is full and has no process that may be
+ * killed.
  */
 static vm_fault_t to_fault(int err)
 {

@@ -81,7 +81,8 @@ enum ksmfs_why {
  * @vma: whose NUMA policy to follow at @address; or NULL
  * @address: the virtual address of the page
  *
- * Return: 0, or 1 if the slot was split; -EFBIG beyond the end of the file; -ENOSPC, -ENOMEM, -EHWPOISON.
+ * Return: 0, or 1 if the slot was split; -EFBIG beyond the end of the file;
+ * -ENOSPC, -ENOMEM, -EHWPOISON.
  */
 int ksmfs_slot_lock_private(struct ksmfs_slot *slot, struct ksmfs_inode *ki,
 			    pgoff_t index, enum ksmfs_why why,

@@ -222,7 +222,7 @@ static int ksmfs_reconfigure(struct fs_context *fc)
 	if (new->mode != old->mode || !uid_eq(new->uid, old->uid) ||
 	    !gid_eq(new->gid, old->gid))
 		return invalfc(fc, "mode, uid and gid can't change while mounted: use chmod and chown");
-	if (new->max_pages &&
+	if (new->max_pages && new->max_pages != old->max_pages &&
 	    percpu_counter_compare(ksmfs_limited(mount), new->max_pages) > 0)
 		return invalfc(fc, "size is less than what is used");
 	WRITE_ONCE(old->max_pages, new->max_pages);

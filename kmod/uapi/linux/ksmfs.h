@@ -140,8 +140,8 @@ struct ksmfs_collect {
  * @KSMFS_CHANGED: it does not have the contents of others with this digest, and
  *                 was written since it was last collected; or while it was
  *                 being merged.  Digest it again
- * @KSMFS_BUSY: it, or its twin, is being written, pinned or faulted in, or has
- *              a memory error; try again later
+ * @KSMFS_BUSY: it, or its twin, is being written, pinned or faulted in; try
+ *              again later.  Or it has a memory error
  * @KSMFS_LIMIT: max_kernel_pages pages are shared already, or as many different
  *               pages of this digest are known as are kept
  * @KSMFS_ABSENT: a hole, or beyond the end of the file
