@@ -205,24 +205,27 @@ static bool ksmfs_submit(KsmTwins *twins, KsmBlock *block,
 
 static bool ksmfs_split(KsmBlock *block, size_t first, size_t last)
 {
-    const KsmfsFile *file = block->attached;
+    uint64_t offset;
+    int fd = ksm_block_shared_fd(block, &offset);
+    uint64_t file_first = offset / qemu_real_host_page_size();
     struct ksmfs_split split = {
         .size = sizeof(split),
-        .start = file->first + first,
-        .end = file->first + last,
+        .start = file_first + first,
+        .end = file_first + last,
         .max = last - first,
     };
+    int ret = 0;
 
-    do {
-        if (ioctl(file->fd, KSMFS_IOC_SPLIT, &split)) {
-            if (errno != EINTR) {
-                return false;
-            }
-            continue;
+    while (split.start < split.end && ret == 0) {
+        if (ioctl(fd, KSMFS_IOC_SPLIT, &split) == 0) {
+            split.start = split.next;
+        } else if (errno != EINTR) {
+            ret = -errno;
         }
-        split.start = split.next;
-    } while (split.start < split.end);
-    return true;
+    }
+    trace_ksm_ksmfs_split(ksm_block_page_host(block, first), last - first, ret);
+    errno = -ret;
+    return ret == 0;
 }
 
 static void ksmfs_query(const KsmBlock *block, KsmRAMBlockInfo *info)

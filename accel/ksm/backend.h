@@ -71,7 +71,7 @@ struct KsmBackend {
     /*
      * Give merged pages of [@first, @last) memory of their own, and merge no
      * page with any of them; or NULL.  Returns false with errno set if it
-     * can't.  Any thread.
+     * can't.  Any thread, and of a block that is served no more, too.
      */
     bool (*split)(KsmBlock *block, size_t first, size_t last);
     /* Add what only the backend knows.  Or NULL.  Any thread. */

@@ -28,7 +28,11 @@
  * For arrays of so many on the stack.  QEMU is built to zero what is there
  * (-ftrivial-auto-var-init), which would take longer than to hash some pages.
  */
+#if __has_attribute(uninitialized)
 #define KSM_UNINITIALIZED   __attribute__((uninitialized))
+#else
+#define KSM_UNINITIALIZED
+#endif
 
 typedef struct KsmRegion {
     /* Pages with these flags: what the page records say, counted. */

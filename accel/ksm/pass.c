@@ -402,6 +402,7 @@ static bool split(KsmEngine *e, KsmBlock *block, size_t r)
     e->at_page = last < end_of_region ? last : 0;
     if (!block->backend->split(block, first, last)) {
         ksm_state_refused(e, errno);
+        return !e->at_page;
     }
     /* Should passes run again, all of it is submitted again. */
     for (size_t p = first; p < last; p++) {

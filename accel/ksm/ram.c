@@ -204,11 +204,22 @@ static void ram_resized(RAMBlockNotifier *n, void *host, size_t old_size,
     }
 }
 
-/* At once, as the kernel's madvise() is with what its own KSM has merged. */
-static void split_all(KsmBlock *block)
+/*
+ * All of it before we return, as the kernel's madvise() would with what its own
+ * KSM has merged.  The IOThread, which works on @block no more, gets the lock
+ * in between.  BQL.
+ */
+static void split_all(KsmEngine *e, KsmBlock *block)
 {
-    if (block->eligible && block->backend->split &&
-        !block->backend->split(block, 0, block->n_pages)) {
+    const size_t n_pages = block->size / qemu_real_host_page_size();
+    bool split = true;
+
+    for (size_t p = 0; split && p < n_pages; p += KSM_BATCH_PAGES) {
+        QEMU_LOCK_GUARD(&e->lock);
+        split = block->backend->split(block, p,
+                                      MIN(p + KSM_BATCH_PAGES, n_pages));
+    }
+    if (!split) {
         g_autofree char *name = ksm_block_name(block);
 
         warn_report("ksm: RAMBlock '%s' still has merged pages: %s: free memory"
@@ -220,20 +231,23 @@ static void split_all(KsmBlock *block)
 void ksm_ram_set_merge(KsmEngine *e, void *host, bool merge)
 {
     KsmBlock *block;
+    bool may_be_merged;
 
-    QEMU_LOCK_GUARD(&e->lock);
-    block = find_block(e, host);
-    if (!block || block->merge == merge) {
-        return;
+    WITH_QEMU_LOCK_GUARD(&e->lock) {
+        block = find_block(e, host);
+        if (!block || block->merge == merge) {
+            return;
+        }
+        may_be_merged = block->eligible && block->backend->split;
+        block->merge = merge;
+        /* QEMU takes its own mark away when it is told to. */
+        block->blanket &= merge;
+        ksm_ram_stop_block(e, block);
+        ksm_ram_start_block(e, block);
     }
-    block->merge = merge;
-    /* QEMU takes its own mark away when it is told to. */
-    block->blanket &= merge;
-    if (!merge) {
-        split_all(block);
+    if (!merge && may_be_merged) {
+        split_all(e, block);
     }
-    ksm_ram_stop_block(e, block);
-    ksm_ram_start_block(e, block);
 }
 
 void ksm_ram_watch(KsmEngine *e)

@@ -205,6 +205,7 @@ static bool read_region(KsmEngine *e, KsmBlock *block, size_t r)
     n = resident(e, block, first, last, ranges);
     if (n < 0) {
         ksm_state_refused(e, -n);
+        region->pending = region->armed;
         return true;
     }
     region->huge = n > 0 && (ranges[0].categories & KSM_PAGE_IS_HUGE);

@@ -108,7 +108,7 @@ static inline void ksm_state_go_to(KsmEngine *engine, KsmBlock *block)
     engine->at_page = 0;
 }
 
-/* The kernel refused to mark or to track memory: query-ksm tells.  Lock. */
+/* The kernel refused what was asked for memory: query-ksm tells.  Lock. */
 static inline void ksm_state_refused(KsmEngine *engine, int error)
 {
     engine->refused = error;
