@@ -101,7 +101,8 @@ run-arguments: deps
 	@python3 scripts/run-demo --check
 
 # Whether the running kernel takes the module is known when it has, or has not.
-run: run-arguments qemu service guest $(if $(filter ksmfs,$(BACKEND)),kmod-guest)
+run: run-arguments qemu service guest \
+     $(if $(filter ksmfs,$(BACKEND)),kmod-guest)
 	@python3 scripts/run-demo
 
 check: qemu service guest kmod-guest stock-qemu

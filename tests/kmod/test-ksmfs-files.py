@@ -372,7 +372,8 @@ def test_memory_rises_by_what_is_merged(bed):
             for file in (a, b):
                 for at in range(0, pages, 1024):
                     file.merge(*((n, n) for n in range(at, at + 1024)))
-            gained = (wait_steady(available, 2, tolerance=64 * PAGE) - before) / PAGE
+            after = wait_steady(available, 2, tolerance=64 * PAGE)
+            gained = (after - before) / PAGE
             check_equal(mount['pages_sharing'], pages, 'pages_sharing')
             print(f'# {gained:.0f} pages gained of {pages}')
             check(abs(gained - pages) < pages * 0.02,

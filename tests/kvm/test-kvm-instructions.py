@@ -50,8 +50,8 @@ class Bed(cases.Bed):
         extra = ('-object', f'{memory},id=ram,size={self.memory_mib}M,merge=on',
                  *options.pop('extra', ()))
         return linux.Guest(
-            self, name, ksm=False, workload='read',
-            extra=extra, machine='pc,memory-backend=ram,mem-merge=off', **options)
+            self, name, ksm=False, workload='read', extra=extra,
+            machine='pc,memory-backend=ram,mem-merge=off', **options)
 
     def states(self):
         """Guests, each in a file."""

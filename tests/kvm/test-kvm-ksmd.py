@@ -30,9 +30,6 @@ BALLOON_MIB = 12
 POISONED_PAGES = 10
 POISON = Path('/sys/kernel/debug/hwpoison/corrupt-pfn')
 IDLE_SECONDS = 10
-# A pass takes those pages out of KVM's tables that the guest's kernel has
-# written since the last one; a region has 512.
-FAULTS_A_PASS = 80
 
 
 def faults_while_idle(guest):
@@ -76,7 +73,7 @@ def test_idle_guest_takes_no_faults(bed):
     said = (f'{with_passes} pages mapped with {passes} passes, {without} '
             'without any')
     print(f'# {said}')
-    check(with_passes <= without + passes * FAULTS_A_PASS, said)
+    check(with_passes <= without + passes * work.FAULTS_A_PASS, said)
 
 
 def wait_all_merged(bed):

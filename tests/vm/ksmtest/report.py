@@ -133,7 +133,7 @@ def show_table(terminal, report):
         ("", "engine", "plain ksmd", "engine / plain"),
         row(f"memory saved ({'ksmfs; ' if ksmfs else ''}PSS), MiB", "{:.1f}",
             "bytes_saved", "plain_bytes_saved", MIB),
-        *([row("MemAvailable is more by, MiB", "{:.1f}",
+        *([row("available memory is more by, MiB", "{:.1f}",
                "available_bytes_saved", "plain_available_bytes_saved", MIB),
            row("guest memory left in use, MiB", "{:.1f}", "bytes_used",
                "plain_bytes_used", MIB)] if ksmfs else []),

@@ -25,11 +25,11 @@ WAYS = {"without passes": (False, "query-status"),
 # The least of the work without passes.  Single turns differ by a third where
 # the machine around is busy, so this finds only what is far off; what a pass
 # costs is told by the rest: the most of the processor that the engine takes,
-# and the most pages a pass that KVM has to map again, each in 0.2 ms here.
+# and the most pages that KVM has to map again after a pass, those that the
+# guest's kernel has written since the last one, each in 0.2 ms here.
 LEAST_WORK = {"at its own pace": 0.85, "10 passes a second": 0.75}
 MOST_CPU = {"at its own pace": 0.02, "10 passes a second": 0.1}
 FAULTS_A_PASS = 80
-
 
 
 def compared(guest):
