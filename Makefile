@@ -8,7 +8,7 @@ KSMTUNED := $(BUILD)/service/ksmtuned
 
 .PHONY: all deps source qemu service guest kmod kmod-install kmod-remove \
         kmod-guest kmod-6.1 kmod-7.3 kmod-debug stock-qemu run run-arguments \
-        check check-all check-kmod check-kmod-kernels check-kmod-debug \
+        check check-all check-kvm-work check-kmod check-kmod-kernels check-kmod-debug \
         check-kmod-static check-kmod-install check-sanitize check-valgrind \
         check-qemu torture refresh-patches install clean distclean help
 
@@ -109,6 +109,10 @@ check: qemu service guest kmod-guest stock-qemu
 	tests/run-checks $(BUILD) series engine service qemu qemu-with-ksm host \
 	    kmod kvm
 
+# What a guest gets done beside its engine: for a machine that is idle else.
+check-kvm-work: qemu service guest kmod-guest
+	tests/run-checks $(BUILD) kvm-work
+
 # DEBUG=1: on a kernel that looks for faults of its own.
 check-kmod: qemu service guest $(if $(DEBUG),kmod-debug,kmod-guest)
 	tests/run-checks $(BUILD) $(if $(DEBUG),linux-debug,kmod)
@@ -153,8 +157,9 @@ check-valgrind: service
 check-qemu: qemu
 	tests/run-checks $(BUILD) all-of-qemu all-of-qemu-with-ksm
 
-check-all: check check-kmod-kernels check-kmod-debug check-kmod-static \
-           check-kmod-install check-sanitize check-valgrind check-qemu
+check-all: check check-kvm-work check-kmod-kernels check-kmod-debug \
+           check-kmod-static check-kmod-install check-sanitize check-valgrind \
+           check-qemu
 
 torture: qemu service
 	python3 tests/host/test-torture.py --seconds=0

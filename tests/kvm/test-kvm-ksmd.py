@@ -101,17 +101,6 @@ def test_four_guests_converge(bed):
         guest.check()
 
 
-def test_guest_works_on(bed):
-    """a guest does nearly as much work with passes as without"""
-    guest, other = bed.filled(2, workload='compare')
-    other.execute('stop')
-    wait_merged([guest, other])
-    other.set_ksm('run', False)
-    # Some pages may be written again and again before ksmd gets at them.
-    wait_steady(lambda: ksmhost.read('pages_sharing'), 10, tolerance=16)
-    work.check_ratios(guest)
-
-
 def test_precopy(bed):
     """precopy migration over a unix socket"""
     source = bed.busy('source')

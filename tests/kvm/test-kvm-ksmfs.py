@@ -13,7 +13,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / 'vm'))
 
-from ksmtest import cases, census, ksmfs, linux, work  # noqa: E402
+from ksmtest import cases, census, ksmfs, linux  # noqa: E402
 from ksmtest.checks import (  # noqa: E402
     check, check_equal, wait_for, wait_steady)
 from ksmtest.linux import ram_on_ksmfs  # noqa: E402
@@ -111,16 +111,6 @@ def test_four_guests_converge(bed):
     for guest in guests:
         guest.execute('cont')
         guest.check()
-
-
-def test_guest_works_on(bed):
-    """a guest does nearly as much work with passes as without"""
-    guest, other = bed.filled(2, workload='compare')
-    other.execute('stop')
-    wait_merged([guest, other])
-    other.set_ksm('run', False)
-    wait_steady(lambda: ram_on_ksmfs(guest)['pages-sharing'], 5, tolerance=16)
-    work.check_ratios(guest)
 
 
 def test_nothing_left_behind(bed):

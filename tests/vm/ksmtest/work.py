@@ -10,7 +10,9 @@ import re
 import statistics
 import time
 
-from .checks import check
+from .checks import check, wait_steady
+
+MERGED_PAGES = 1000
 
 TURNS = 7
 SECONDS = 4
@@ -65,11 +67,18 @@ def turn(guest, run, command):
             **{name: value / grown["time"] for name, value in grown.items()}}
 
 
-def check_ratios(guest):
+def check_ratios(bed, merged):
     """A guest of workload compare does its work, whatever the engine does.
 
-    What can be merged of it has to be.
+    MERGED tells how many pages are merged: all that can be of it are, first.
     """
+    guest, other = bed.filled(2, workload="compare")
+    other.execute("stop")
+    for each in guest, other:
+        each.wait_merged(MERGED_PAGES)
+    other.set_ksm("run", False)
+    # Some pages may be written again and again before ksmd gets at them.
+    wait_steady(merged, 10, tolerance=16)
     # All that passes take is to be seen.
     guest.set_ksm("max-cpu-percent", 100)
     guest.set_ksm("sleep-millisecs", 1000 // PASSES)
