@@ -8,9 +8,10 @@ KSMTUNED := $(BUILD)/service/ksmtuned
 
 .PHONY: all deps source qemu service guest kmod kmod-install kmod-remove \
         kmod-guest kmod-6.1 kmod-7.3 kmod-debug stock-qemu run run-arguments \
-        check check-all check-kvm-work check-kmod check-kmod-kernels check-kmod-debug \
-        check-kmod-static check-kmod-install check-sanitize check-valgrind \
-        check-qemu torture refresh-patches install clean distclean help
+        check check-all check-kvm-work check-kmod check-kmod-kernels \
+        check-kmod-debug check-kmod-static check-kmod-install check-sanitize \
+        check-valgrind check-qemu torture refresh-patches install clean \
+        distclean help
 
 all: qemu service
 

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 #
-# The work that a guest gets done under KVM while its engine and ksmd make passes
+# The work that a guest gets done while its engine and ksmd make passes
 #
 # SPDX-License-Identifier: GPL-2.0-or-later
 #

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 #
-# The work that a guest gets done under KVM while its engine makes passes, its RAM on ksmfs
+# The work that a guest on ksmfs gets done while its engine makes passes
 #
 # SPDX-License-Identifier: GPL-2.0-or-later
 #
