@@ -80,7 +80,7 @@ def test_gup_is_fast(bed):
 
 
 def test_long_pins_are_refused(bed):
-    """a registered buffer of io_uring is refused, or keeps a page unmerged"""
+    """a registered buffer of io_uring is refused, and keeps no page unmerged"""
     with bed.mount() as mount:
         programs.count('gup', 'long', mount.path)
 
