@@ -19,26 +19,17 @@
         .set    ANSWERED, 0xfff004
         .set    WRONG,    0xfff008      /* address of what is wrong */
 
+        .include "protected-mode.inc"
+
         .code16
         .globl  _start
 _start:
         cli
         xorw    %ax, %ax
         movw    %ax, %ds
-        lgdtl   gdt_pointer
-        movl    %cr0, %eax
-        orb     $1, %al
-        movl    %eax, %cr0
-        ljmpl   $8, $protected
+        enter_protected_mode protected
 
-        .balign 4
-gdt:
-        .quad   0
-        .quad   0x00cf9b000000ffff
-        .quad   0x00cf93000000ffff
-gdt_pointer:
-        .word   gdt_pointer - gdt - 1
-        .long   gdt
+        flat_segments
 
         .code32
 protected:

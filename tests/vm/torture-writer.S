@@ -40,6 +40,8 @@
         .set    WRONG_VERSION, 0x614
         .set    HOT,      0x618         /* the first page of 256 */
 
+        .include "protected-mode.inc"
+
         .code16
         .globl  _start
 _start:
@@ -56,25 +58,14 @@ _start:
         jc      stop
 
         cli
-        lgdtl   gdt_pointer
-        movl    %cr0, %eax
-        orb     $1, %al
-        movl    %eax, %cr0
-        ljmpl   $8, $protected
+        enter_protected_mode protected
 
 stop:
         cli
         hlt
         jmp     stop
 
-        .balign 4
-gdt:
-        .quad   0
-        .quad   0x00cf9b000000ffff
-        .quad   0x00cf93000000ffff
-gdt_pointer:
-        .word   gdt_pointer - gdt - 1
-        .long   gdt
+        flat_segments
 idt_pointer:
         .word   9 * 8 - 1
         .long   IDT

@@ -94,7 +94,8 @@ def assemble(source):
         return ready.read_bytes()
     with tempfile.TemporaryDirectory() as directory:
         item, image = Path(directory) / "o", Path(directory) / "bin"
-        subprocess.run(["as", "--32", "-o", item, source], check=True)
+        subprocess.run(["as", "--32", "-I", source.parent, "-o", item, source],
+                       check=True)
         subprocess.run(["ld", "-m", "elf_i386", "-Ttext", "0x7c00",
                         "--oformat", "binary", "-o", image, item], check=True)
         return image.read_bytes()
