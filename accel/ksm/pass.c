@@ -394,12 +394,9 @@ static void end_pass(KsmEngine *e, int64_t now_ns)
  */
 static bool split(KsmEngine *e, KsmBlock *block, size_t r)
 {
-    size_t first, last, end_of_region;
+    size_t first, last;
 
-    ksm_region_pages(block, r, &first, &end_of_region);
-    first = e->at_page ? MIN(e->at_page, end_of_region) : first;
-    last = MIN(first + KSM_BATCH_PAGES, end_of_region);
-    e->at_page = last < end_of_region ? last : 0;
+    ksm_state_next_pages(e, block, r, KSM_BATCH_PAGES, &first, &last);
     if (!block->backend->split(block, first, last)) {
         ksm_state_refused(e, errno);
         return !e->at_page;

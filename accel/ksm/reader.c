@@ -187,21 +187,17 @@ static bool read_region(KsmEngine *e, KsmBlock *block, size_t r)
     KsmRegion *region = &block->regions[r];
     KSM_UNINITIALIZED KsmCandidate candidates[KSM_REGION_MAX_PAGES];
     KSM_UNINITIALIZED KsmPageRange ranges[KSM_REGION_MAX_PAGES];
-    size_t first, last, end_of_region, p, n_candidates = 0;
+    size_t first, last, p, n_candidates = 0;
     RegionNews news = { 0 };
     const KsmHasher *hasher = block->hasher ?: &e->hasher;
     int n;
 
-    ksm_region_pages(block, r, &first, &end_of_region);
-    if (e->at_page) {
-        /* The block may have shrunk since. */
-        first = MIN(e->at_page, end_of_region);
-    } else {
+    if (!e->at_page) {
         region->pending = false;
     }
-    last = ksm_backend_tracks(block)
-        ? MIN(first + KSM_BATCH_PAGES, end_of_region) : end_of_region;
-    e->at_page = last < end_of_region ? last : 0;
+    ksm_state_next_pages(e, block, r, ksm_backend_tracks(block)
+                         ? KSM_BATCH_PAGES : KSM_REGION_MAX_PAGES,
+                         &first, &last);
     n = resident(e, block, first, last, ranges);
     if (n < 0) {
         ksm_state_refused(e, -n);

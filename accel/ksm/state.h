@@ -108,6 +108,26 @@ static inline void ksm_state_go_to(KsmEngine *engine, KsmBlock *block)
     engine->at_page = 0;
 }
 
+/*
+ * The next pages [*@first, *@last) of region @r, of which @most are worked on
+ * at once.  The step goes on with the region until at_page is 0.
+ */
+static inline void ksm_state_next_pages(KsmEngine *engine,
+                                        const KsmBlock *block, size_t r,
+                                        size_t most, size_t *first,
+                                        size_t *last)
+{
+    size_t end;
+
+    ksm_region_pages(block, r, first, &end);
+    if (engine->at_page) {
+        /* The block may have shrunk since. */
+        *first = MIN(engine->at_page, end);
+    }
+    *last = *first + MIN(most, end - *first);
+    engine->at_page = *last < end ? *last : 0;
+}
+
 /* The kernel refused what was asked for memory: query-ksm tells.  Lock. */
 static inline void ksm_state_refused(KsmEngine *engine, int error)
 {
