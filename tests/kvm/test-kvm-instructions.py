@@ -36,16 +36,7 @@ TIMES_FEWER = 3
 SECONDS_AT_REST = 1
 
 
-class Bed(cases.Bed):
-    programs = ('qemu',)
-    memory_mib = linux.KVMBed.memory_mib
-    more_checked = linux.KVMBed.more_checked
-
-    @classmethod
-    def add_options(cls, parser):
-        super().add_options(parser)
-        parser.set_defaults(accel='kvm')
-
+class Bed(linux.StockBed):
     def guest(self, name, memory, **options):
         """A guest whose RAM alone is to be merged."""
         extra = ('-object', f'{memory},id=ram,size={self.memory_mib}M,merge=on',

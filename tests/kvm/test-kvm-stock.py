@@ -42,17 +42,12 @@ ANSWER = 2048 // WORD
 ROUNDS = (25, 350, 25)
 
 
-class Bed(cases.Bed):
-    programs = ('qemu',)
-    memory_mib = linux.KVMBed.memory_mib
-    more_checked = linux.KVMBed.more_checked
-
+class Bed(linux.StockBed):
     @classmethod
     def add_options(cls, parser):
         super().add_options(parser)
-        parser.add_argument('--accel', help='of the guests')
         parser.set_defaults(
-            accel='kvm', qemu=linux.TOP / 'build/stock-qemu/qemu-system-x86_64')
+            qemu=linux.TOP / 'build/stock-qemu/qemu-system-x86_64')
 
     def __init__(self, arguments, directory, stack):
         super().__init__(arguments, directory, stack)

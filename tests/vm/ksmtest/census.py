@@ -6,7 +6,11 @@ import hashlib
 import os
 
 from . import sample
+from .checks import check
 from .qtest import PAGE, PRESENT
+
+# Of the pages that could be saved.
+SHARE_MERGED = 0.95
 
 
 def count(pages):
@@ -40,3 +44,20 @@ def of_guests(guests):
                     if entry & PRESENT:
                         yield os.pread(memory.fileno(), PAGE,
                                        begin + number * PAGE)
+
+
+def check_merged(guests, contents, saved):
+    """Nearly all is merged of what is alike in the CONTENTS of their memory.
+
+    SAVED tells how many pages merging saves.
+    """
+    for guest in guests:
+        guest.execute("stop")
+    pages, alike = count(contents)
+    now = saved()
+    print(f"# {pages} pages that are not zero, {alike} could be saved, {now} "
+          "are")
+    check(now >= SHARE_MERGED * alike, f"{now} of {alike} pages are merged")
+    for guest in guests:
+        guest.execute("cont")
+        guest.check()

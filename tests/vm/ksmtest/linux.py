@@ -69,8 +69,8 @@ class Guest(VM):
 
     def wait_more_checked(self, after=None):
         """Its count has to go on growing, from what it is or from AFTER."""
-        wanted = (self.checked() if after is None else after)
-        wanted += self._more_checked
+        before = self.checked() if after is None else after
+        wanted = before + self._more_checked
         wait_for(lambda: self.check() or self.checked() >= wanted,
                  f"{self.name} to verify {wanted} files")
 
@@ -210,6 +210,19 @@ class KVMBed(Bed):
         for guest in guests:
             guest.wait_console("guest filled", BOOT_SECONDS)
         return guests
+
+
+class StockBed(cases.Bed):
+    """Guests run under KVM, and have no engine."""
+
+    programs = ("qemu",)
+    memory_mib = KVMBed.memory_mib
+    more_checked = KVMBed.more_checked
+
+    @classmethod
+    def add_options(cls, parser):
+        super().add_options(parser)
+        parser.add_argument("--accel", default="kvm", help="of the guests")
 
 
 class KsmfsBed(KVMBed):
