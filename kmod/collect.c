@@ -110,14 +110,14 @@ static int report(struct ksmfs_inode *ki, struct output *out, pgoff_t index,
 static unsigned int lock_run(struct ksmfs_inode *ki, pgoff_t index,
 			     pgoff_t end, struct ksmfs_slot slots[RUN])
 {
-	unsigned int n = 0;
+	unsigned int n;
 
-	ksmfs_slot_lock(&slots[n++], ki, index);
-	while (n < RUN && ++index < end &&
-	       xa_get_mark(&ki->slots, index, KSMFS_WRITTEN) &&
-	       ksmfs_slot_trylock(&slots[n], ki, index))
-		n++;
-	return n;
+	n = ksmfs_slots_trylock_written(slots, min_t(pgoff_t, RUN, end - index),
+					ki, index);
+	if (n)
+		return n;
+	ksmfs_slot_lock(&slots[0], ki, index);
+	return 1;
 }
 
 static void write_protect(struct address_space *mapping, pgoff_t index,
@@ -129,14 +129,12 @@ static void write_protect(struct address_space *mapping, pgoff_t index,
 	if (!mapping_mapped(mapping))
 		return;
 	bitmap_zero(dirty, RUN);
-	/*
-	 * An entry that was dirty after it was protected may have been made
-	 * writable by mprotect() before it was cleaned.
-	 */
+	wp_shared_mapping_range(mapping, index, n);
 	do {
-		wp_shared_mapping_range(mapping, index, n);
-	} while (clean_record_shared_mapping_range(mapping, index, n, index,
-						   dirty, &first, &last));
+		clean_record_shared_mapping_range(mapping, index, n, index,
+						  dirty, &first, &last);
+		/* One that was still dirty may be writable, by mprotect(). */
+	} while (wp_shared_mapping_range(mapping, index, n));
 }
 
 /*

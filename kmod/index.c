@@ -44,9 +44,9 @@ static u64 digest_of(struct folio *folio)
 
 static struct hlist_bl_head *bucket_of(struct ksmfs_mount *mount, u64 digest)
 {
-	u64 hash = siphash_1u64(digest, &mount->bucket_key);
+	u32 hash = hsiphash_2u32(digest, digest >> 32, &mount->bucket_key);
 
-	return &mount->buckets[hash >> (64 - mount->bucket_bits)];
+	return &mount->buckets[hash >> (32 - mount->bucket_bits)];
 }
 
 int ksmfs_index_init(struct ksmfs_mount *mount)
@@ -79,68 +79,55 @@ static bool is_indexed(struct folio *folio)
 	return !hlist_bl_unhashed(node_of(folio));
 }
 
-/* Is @folio, which is in a bucket, one that @like may be merged with? */
-static bool is_candidate(struct ksmfs_mount *mount, struct folio *folio,
-			 u64 digest, struct folio *like)
+/* May @folio, which is in a bucket, be merged with @other of its digest? */
+static bool is_candidate(struct ksmfs_mount *mount, struct folio *other,
+			 struct folio *folio)
 {
-	return digest_of(folio) == digest && folio != like &&
-	       (mount->options.merge_across_nodes ||
-		folio_nid(folio) == folio_nid(like));
+	return other != folio && (mount->options.merge_across_nodes ||
+				  folio_nid(other) == folio_nid(folio));
 }
 
-unsigned int ksmfs_index_find(struct ksmfs_mount *mount, u64 digest,
-			      struct folio *like,
-			      struct folio *found[KSMFS_DIGEST_MAX])
+int ksmfs_index_find_or_add(struct ksmfs_mount *mount, struct folio *folio,
+			    u64 digest, int known,
+			    struct folio *found[KSMFS_DIGEST_MAX])
 {
 	struct hlist_bl_head *bucket = bucket_of(mount, digest);
 	struct hlist_bl_node *node;
-	unsigned int n = 0;
+	bool added = false;
+	int same = 0, n = 0;
 
-	hlist_bl_lock(bucket);
-	for (node = hlist_bl_first(bucket); node && n < KSMFS_DIGEST_MAX;
-	     node = node->next) {
-		struct folio *folio = folio_of(node);
-
-		if (!is_candidate(mount, folio, digest, like))
-			continue;
-		/* A slot holds it as long as it is in the bucket. */
-		folio_get(folio);
-		found[n++] = folio;
-		if (ksmfs_folio_is_shared(folio, mount))
-			swap(found[0], found[n - 1]);
-	}
-	hlist_bl_unlock(bucket);
-	return n;
-}
-
-int ksmfs_index_add(struct ksmfs_mount *mount, struct folio *folio, u64 digest)
-{
-	struct hlist_bl_head *bucket = bucket_of(mount, digest);
-	struct hlist_bl_node *node;
-	int candidates = 0, same = 0;
-	bool stays = is_indexed(folio) && digest_of(folio) == digest;
-
-	if (!stays)
+	if (!ksmfs_index_has(folio, digest))
 		ksmfs_index_remove(mount, folio);
 
 	hlist_bl_lock(bucket);
 	for (node = hlist_bl_first(bucket); node; node = node->next) {
-		same += digest_of(folio_of(node)) == digest;
-		candidates += is_candidate(mount, folio_of(node), digest,
-					   folio);
+		struct folio *other = folio_of(node);
+
+		if (digest_of(other) != digest)
+			continue;
+		same++;
+		if (!is_candidate(mount, other, folio))
+			continue;
+		found[n++] = other;
+		if (ksmfs_folio_is_shared(other, mount))
+			swap(found[0], found[n - 1]);
 	}
-	if (!stays && same < KSMFS_DIGEST_MAX) {
+	if (n > known) {
+		/* A slot holds each as long as it is in the bucket. */
+		for (int i = 0; i < n; i++)
+			folio_get(found[i]);
+	} else if (!is_indexed(folio) && same < KSMFS_DIGEST_MAX) {
 		folio->private = (void *)digest;
 		hlist_bl_add_head(node_of(folio), bucket);
+		added = true;
 	}
 	hlist_bl_unlock(bucket);
 
-	if (stays)
-		return candidates;
-	if (same >= KSMFS_DIGEST_MAX)
-		return -ENOSPC;
-	percpu_counter_inc(&mount->pages_unshared);
-	return candidates;
+	if (added)
+		percpu_counter_inc(&mount->pages_unshared);
+	if (n > known)
+		return n;
+	return is_indexed(folio) ? 0 : -ENOSPC;
 }
 
 void ksmfs_index_remove(struct ksmfs_mount *mount, struct folio *folio)
@@ -166,7 +153,7 @@ void ksmfs_index_make_shared(struct ksmfs_mount *mount, struct folio *folio)
 	struct hlist_bl_head *bucket = bucket_of(mount, digest_of(folio));
 
 	hlist_bl_lock(bucket);
-	folio->index = 1;
+	folio->index = 2;
 	WRITE_ONCE(folio->mapping, &mount->shared);
 	hlist_bl_unlock(bucket);
 	percpu_counter_dec(&mount->pages_unshared);

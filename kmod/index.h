@@ -14,36 +14,30 @@ void ksmfs_index_free(struct ksmfs_mount *mount);
 void ksmfs_index_init_folio(struct folio *folio);
 
 /**
- * ksmfs_index_find - folios with a digest
+ * ksmfs_index_find_or_add - folios with a digest; or a folio gets it
  * @mount: the mount
- * @digest: theirs
- * @like: leave this folio out, and those of other nodes than its where these
- *	  must not be merged
+ * @folio: private and locked: not found itself.  Nor are those of other nodes
+ *	   than its where these must not be merged
+ * @digest: of it, from now on
+ * @known: so many at most are known to be others: 0 at first
  * @found: out: folios, the shared ones first; a reference to each is the
  *	   caller's
  *
- * Return: how many.
+ * Return: how many are in @found, if these are more than @known; else 0, and
+ * @folio is in the index.  -ENOSPC if there is no room for one more of this
+ * digest.
  */
-unsigned int ksmfs_index_find(struct ksmfs_mount *mount, u64 digest,
-			      struct folio *like,
-			      struct folio *found[KSMFS_DIGEST_MAX]);
+int ksmfs_index_find_or_add(struct ksmfs_mount *mount, struct folio *folio,
+			    u64 digest, int known,
+			    struct folio *found[KSMFS_DIGEST_MAX]);
 
-/*
- * Put @folio, which is private and locked, into the index, or back with
- * another @digest.
- *
- * Return: how many ksmfs_index_find() would find for it now, so that one that
- * came since the last look is not missed; -ENOSPC if there is no room for one
- * more of this digest.
- */
-int ksmfs_index_add(struct ksmfs_mount *mount, struct folio *folio, u64 digest);
 /* Take a locked @folio out, if it is in. */
 void ksmfs_index_remove(struct ksmfs_mount *mount, struct folio *folio);
 
 /* Is a locked @folio in the index, with @digest? */
 bool ksmfs_index_has(struct folio *folio, u64 digest);
 
-/* A locked private @folio of the index is shared from now on, by one slot. */
+/* A locked private @folio of the index is shared from now on, by two slots. */
 void ksmfs_index_make_shared(struct ksmfs_mount *mount, struct folio *folio);
 /* One more slot shares @folio; false if it is not shared any more. */
 bool ksmfs_index_share(struct ksmfs_mount *mount, struct folio *folio);

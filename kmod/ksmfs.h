@@ -80,7 +80,7 @@ struct ksmfs_mount {
 	struct ksmfs_options options;
 	struct hlist_bl_head *buckets;
 	unsigned int bucket_bits;
-	siphash_key_t bucket_key;
+	hsiphash_key_t bucket_key;
 	u8 seed[KSMFS_SEED_SIZE];
 	struct address_space shared;
 	struct folio *zeros[KSMFS_ZEROS];

@@ -13,11 +13,11 @@
  * waits for the lock; or is looking at all of memory, and writes nothing.  So
  * its count needs no freezing, with which faults would have to spin.
  */
-#include <linux/highmem.h>
 #include <linux/pagemap.h>
 #include <linux/sched/signal.h>
 #include <linux/uaccess.h>
 
+#include "contents.h"
 #include "index.h"
 #include "slot.h"
 #include "trace.h"
@@ -31,6 +31,7 @@
  * @twin: the slot of a private twin, locked, if @has_twin
  * @shared: a shared twin, with a reference; or NULL
  * @has_twin: see @twin.  With neither, the page is zero
+ * @by_digest: it is a twin by its digest: nobody has looked yet
  */
 struct pending {
 	struct ksmfs_merge_entry *entry;
@@ -38,46 +39,28 @@ struct pending {
 	struct ksmfs_slot twin;
 	struct folio *shared;
 	bool has_twin;
+	bool by_digest;
 };
 
+/**
+ * struct batch - entries that are worked on together
+ * @mount: the mount
+ * @ki: the file
+ * @looking: digests alone don't make twins
+ * @mistaken: a bit an entry: its digest did, of a page that is another
+ * @n: how many of @pending are used
+ * @pending: those that are to be merged
+ * @entries: all
+ */
 struct batch {
 	struct ksmfs_mount *mount;
 	struct ksmfs_inode *ki;
+	bool looking;
+	unsigned long mistaken;
 	unsigned int n;
 	struct pending pending[BATCH];
 	struct ksmfs_merge_entry entries[BATCH];
 };
-
-/* memcmp() takes twice as long, as it asks after each word. */
-static bool is_same(struct folio *a, struct folio *b)
-{
-	const unsigned long *at_a = kmap_local_folio(a, 0);
-	const unsigned long *at_b = kmap_local_folio(b, 0);
-	unsigned long differ = 0;
-
-	for (unsigned int i = 0; i < PAGE_SIZE / sizeof(*at_a) && !differ;
-	     i += 8)
-		differ = (at_a[i] ^ at_b[i]) |
-			 (at_a[i + 1] ^ at_b[i + 1]) |
-			 (at_a[i + 2] ^ at_b[i + 2]) |
-			 (at_a[i + 3] ^ at_b[i + 3]) |
-			 (at_a[i + 4] ^ at_b[i + 4]) |
-			 (at_a[i + 5] ^ at_b[i + 5]) |
-			 (at_a[i + 6] ^ at_b[i + 6]) |
-			 (at_a[i + 7] ^ at_b[i + 7]);
-	kunmap_local(at_b);
-	kunmap_local(at_a);
-	return !differ;
-}
-
-static bool is_zero(struct folio *folio)
-{
-	const void *at = kmap_local_folio(folio, 0);
-	bool zero = !memchr_inv(at, 0, PAGE_SIZE);
-
-	kunmap_local(at);
-	return zero;
-}
 
 /* With the slot locked and unmapped: can someone write the page? */
 static bool is_held(const struct ksmfs_slot *slot)
@@ -95,7 +78,7 @@ static bool is_at_limit(struct ksmfs_mount *mount)
 
 static enum ksmfs_result merge_zero(struct pending *p)
 {
-	if (!is_zero(p->slot.folio))
+	if (!ksmfs_is_zero(p->slot.folio))
 		return KSMFS_CHANGED;
 	ksmfs_slot_make_zero(&p->slot);
 	return KSMFS_MERGED;
@@ -104,7 +87,7 @@ static enum ksmfs_result merge_zero(struct pending *p)
 static enum ksmfs_result merge_shared(struct ksmfs_mount *mount,
 				      struct pending *p)
 {
-	if (!is_same(p->slot.folio, p->shared))
+	if (!ksmfs_is_same(p->slot.folio, p->shared))
 		return KSMFS_CHANGED;
 	if (!ksmfs_index_share(mount, p->shared))
 		return KSMFS_BUSY;
@@ -117,12 +100,11 @@ static enum ksmfs_result merge_twin(struct ksmfs_mount *mount,
 {
 	if (is_held(&p->twin))
 		return KSMFS_BUSY;
-	if (!is_same(p->slot.folio, p->twin.folio))
+	if (!ksmfs_is_same(p->slot.folio, p->twin.folio))
 		return KSMFS_CHANGED;
 	if (is_at_limit(mount))
 		return KSMFS_LIMIT;
 	ksmfs_slot_make_shared(&p->twin);
-	ksmfs_index_share(mount, p->twin.folio);
 	ksmfs_slot_share(&p->slot, p->twin.folio);
 	return KSMFS_MERGED;
 }
@@ -139,6 +121,8 @@ static void merge_pending(struct batch *batch, struct pending *p)
 		result = merge_twin(batch->mount, p);
 	else
 		result = merge_zero(p);
+	if (result == KSMFS_CHANGED && p->by_digest)
+		batch->mistaken |= BIT(p->entry - batch->entries);
 	p->entry->result = result;
 	trace_ksmfs_merge(batch->ki, p->entry);
 
@@ -189,6 +173,11 @@ static void flush(struct batch *batch)
 	batch->n = 0;
 }
 
+static bool is_written(const struct ksmfs_slot *slot)
+{
+	return xa_get_mark(&slot->ki->slots, slot->index, KSMFS_WRITTEN);
+}
+
 /*
  * Is @folio, which has the digest, a twin?  KSMFS_MERGED if it is, and locked
  * where it has to be; KSMFS_CHANGED if it is another page; else why it can't
@@ -199,9 +188,8 @@ static enum ksmfs_result try_twin(struct batch *batch, struct pending *p,
 {
 	enum ksmfs_result result = KSMFS_BUSY;
 
-	/* A first look, so that no page is unmapped for nothing. */
 	if (PageHWPoison(folio_page(folio, 0)) ||
-	    !is_same(p->slot.folio, folio)) {
+	    (!p->by_digest && !ksmfs_is_same(p->slot.folio, folio))) {
 		result = KSMFS_CHANGED;
 	} else if (ksmfs_folio_is_shared(folio, batch->mount)) {
 		p->shared = folio;
@@ -209,40 +197,47 @@ static enum ksmfs_result try_twin(struct batch *batch, struct pending *p,
 	} else if (is_at_limit(batch->mount)) {
 		result = KSMFS_LIMIT;
 	} else if (ksmfs_slot_trylock_folio(&p->twin, batch->mount, folio)) {
-		if (ksmfs_index_has(folio, p->entry->digest)) {
-			p->has_twin = true;
-			return KSMFS_MERGED;
+		p->has_twin = ksmfs_index_has(folio, p->entry->digest);
+		if (p->has_twin && p->by_digest && is_written(&p->twin)) {
+			p->by_digest = false;
+			p->has_twin = ksmfs_is_same(p->slot.folio, folio);
+			result = KSMFS_CHANGED;
 		}
+		if (p->has_twin)
+			return KSMFS_MERGED;
 		folio_unlock(folio);
 	}
 	folio_put(folio);
 	return result;
 }
 
-/* Look for a twin of the page; KSMFS_MERGED if @p has one. */
+/*
+ * Look for a twin of the page; KSMFS_MERGED if @p has one.
+ *
+ * A first look at a candidate is taken so that no page is unmapped for nothing.
+ * Where neither page was written since it was collected, their digests are as
+ * good; should they lie, the entry is tried again, and looked at.
+ */
 static enum ksmfs_result find_twin(struct batch *batch, struct pending *p)
 {
 	struct folio *found[KSMFS_DIGEST_MAX];
-	enum ksmfs_result result = KSMFS_CHANGED;
-	int n, now, i;
+	enum ksmfs_result result;
+	int n = 0, i;
 
-	do {
-		n = ksmfs_index_find(batch->mount, p->entry->digest,
-				     p->slot.folio, found);
+	for (;;) {
+		n = ksmfs_index_find_or_add(batch->mount, p->slot.folio,
+					    p->entry->digest, n, found);
+		if (n <= 0)
+			return n ? KSMFS_LIMIT : KSMFS_INDEXED;
+		p->by_digest = !batch->looking && !is_written(&p->slot);
+		result = KSMFS_CHANGED;
 		for (i = 0; i < n && result == KSMFS_CHANGED; i++)
 			result = try_twin(batch, p, found[i]);
 		for (; i < n; i++)
 			folio_put(found[i]);
-		if (result != KSMFS_CHANGED)
+		if (result != KSMFS_CHANGED || is_written(&p->slot))
 			return result;
-		if (n && xa_get_mark(&batch->ki->slots, p->slot.index,
-				     KSMFS_WRITTEN))
-			return KSMFS_CHANGED;
-		now = ksmfs_index_add(batch->mount, p->slot.folio,
-				      p->entry->digest);
-		/* A twin may have come meanwhile, and not seen us either. */
-	} while (now > n);
-	return now < 0 ? KSMFS_LIMIT : KSMFS_INDEXED;
+	}
 }
 
 /* KSMFS_MERGED if the entry is one to be merged, which is in the batch then. */
@@ -252,7 +247,10 @@ static enum ksmfs_result prepare(struct batch *batch,
 	struct pending *p = &batch->pending[batch->n];
 	enum ksmfs_result result = KSMFS_MERGED;
 
-	*p = (struct pending) { .entry = entry };
+	p->entry = entry;
+	p->shared = NULL;
+	p->has_twin = false;
+	p->by_digest = false;
 	if (entry->index >= ksmfs_end(batch->ki))
 		return KSMFS_ABSENT;
 	if (!ksmfs_slot_trylock(&p->slot, batch->ki, entry->index))
@@ -263,7 +261,7 @@ static enum ksmfs_result prepare(struct batch *batch,
 		result = KSMFS_ALREADY;
 	else if (PageHWPoison(folio_page(p->slot.folio, 0)))
 		result = KSMFS_BUSY;
-	else if (!is_zero(p->slot.folio))
+	else if (!ksmfs_is_zero(p->slot.folio))
 		result = find_twin(batch, p);
 	if (result == KSMFS_MERGED)
 		batch->n++;
@@ -272,9 +270,12 @@ static enum ksmfs_result prepare(struct batch *batch,
 	return result;
 }
 
-static void merge_entries(struct batch *batch, unsigned int n)
+/* Those of the batch's entries of which the bit is set in @which. */
+static void merge_some(struct batch *batch, unsigned long which)
 {
-	for (unsigned int i = 0; i < n; i++) {
+	unsigned int i;
+
+	for_each_set_bit(i, &which, BATCH) {
 		struct ksmfs_merge_entry *entry = &batch->entries[i];
 		enum ksmfs_result result = prepare(batch, entry);
 
@@ -289,6 +290,15 @@ static void merge_entries(struct batch *batch, unsigned int n)
 		trace_ksmfs_merge(batch->ki, entry);
 	}
 	flush(batch);
+}
+
+static void merge_entries(struct batch *batch, unsigned int n)
+{
+	batch->looking = false;
+	batch->mistaken = 0;
+	merge_some(batch, GENMASK(n - 1, 0));
+	batch->looking = true;
+	merge_some(batch, batch->mistaken);
 }
 
 int ksmfs_merge(struct ksmfs_inode *ki, struct ksmfs_merge *merge)

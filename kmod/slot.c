@@ -90,17 +90,67 @@ void ksmfs_slot_lock(struct ksmfs_slot *slot, struct ksmfs_inode *ki,
 	}
 }
 
-bool ksmfs_slot_trylock(struct ksmfs_slot *slot, struct ksmfs_inode *ki,
-			pgoff_t index)
+/* Is it what @xas found?  An empty slot may be elsewhere in the array by now. */
+static bool is_still(struct xa_state *xas, void *entry)
 {
-	get_slot(slot, ki, index);
-	if (folio_trylock(slot->folio)) {
-		if (is_current(slot))
+	return entry ? xas_reload(xas) == entry :
+		       !xa_load(xas->xa, xas->xa_index);
+}
+
+/* @xas is where the slot is, and @entry what it is; in an RCU section. */
+static bool trylock(struct ksmfs_slot *slot, struct ksmfs_inode *ki,
+		    struct xa_state *xas, void *entry)
+{
+	slot->ki = ki;
+	slot->index = xas->xa_index;
+	slot->entry = entry;
+	slot->folio = backing(ki, slot->index, entry);
+	if (!folio_try_get(slot->folio))
+		return false;
+	/* Not one that was freed and used anew meanwhile? */
+	if (is_still(xas, entry) && folio_trylock(slot->folio)) {
+		if (is_still(xas, entry))
 			return true;
 		folio_unlock(slot->folio);
 	}
 	folio_put(slot->folio);
 	return false;
+}
+
+bool ksmfs_slot_trylock(struct ksmfs_slot *slot, struct ksmfs_inode *ki,
+			pgoff_t index)
+{
+	XA_STATE(xas, &ki->slots, index);
+	void *entry;
+	bool locked;
+
+	rcu_read_lock();
+	do {
+		entry = xas_load(&xas);
+	} while (xas_retry(&xas, entry));
+	locked = trylock(slot, ki, &xas, entry);
+	rcu_read_unlock();
+	return locked;
+}
+
+unsigned int ksmfs_slots_trylock_written(struct ksmfs_slot *slots,
+					 unsigned int max,
+					 struct ksmfs_inode *ki, pgoff_t index)
+{
+	XA_STATE(xas, &ki->slots, index);
+	unsigned int n = 0;
+	void *entry;
+
+	rcu_read_lock();
+	for (entry = xas_load(&xas); n < max; entry = xas_next(&xas)) {
+		if (!entry || xas_retry(&xas, entry) ||
+		    !xas_get_mark(&xas, KSMFS_WRITTEN) ||
+		    !trylock(&slots[n], ki, &xas, entry))
+			break;
+		n++;
+	}
+	rcu_read_unlock();
+	return n;
 }
 
 bool ksmfs_slot_trylock_folio(struct ksmfs_slot *slot,

@@ -41,6 +41,13 @@ void ksmfs_slot_lock(struct ksmfs_slot *slot, struct ksmfs_inode *ki,
 bool ksmfs_slot_trylock(struct ksmfs_slot *slot, struct ksmfs_inode *ki,
 			pgoff_t index);
 /*
+ * The same of slots from @index on, @max at most, up to the first one that is
+ * not marked as written.  Return: how many.
+ */
+unsigned int ksmfs_slots_trylock_written(struct ksmfs_slot *slots,
+					 unsigned int max,
+					 struct ksmfs_inode *ki, pgoff_t index);
+/*
  * Lock the slot that @folio of the mount's index is the own folio of, without
  * waiting; false if there is none any more, too.  The caller's reference is
  * the slot's from then on.
@@ -95,7 +102,7 @@ void ksmfs_slot_unmap(const struct ksmfs_slot *slot);
  * Three changes of a locked private slot, for whoever has seen that it is
  * mapped nowhere and that nobody else holds its folio.
  */
-/* The folio is in the index, and shared, by this slot alone. */
+/* The folio is in the index, and shared: by this slot, and one to come. */
 void ksmfs_slot_make_shared(const struct ksmfs_slot *slot);
 /* It has the contents of @folio, which is shared and has counted this slot. */
 void ksmfs_slot_share(struct ksmfs_slot *slot, struct folio *folio);

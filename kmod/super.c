@@ -12,6 +12,7 @@
 #include <linux/statfs.h>
 
 #include "compat/compat.h"
+#include "contents.h"
 #include "index.h"
 #include "slot.h"
 
@@ -399,6 +400,7 @@ static int __init ksmfs_init(void)
 					      SLAB_ACCOUNT, init_inode_once);
 	if (!ksmfs_inode_cache)
 		return -ENOMEM;
+	ksmfs_contents_init();
 	err = ksmfs_sysfs_init();
 	if (err)
 		goto free_cache;

@@ -28,6 +28,7 @@ KsmBlock *ksm_block_new(void *host, uint64_t size, uint64_t max_size)
     KsmBlock *block = g_new0(KsmBlock, 1);
 
     block->host = host;
+    block->page_bits = ctz64(qemu_real_host_page_size());
     block->size = size;
     block->max_size = max_size;
     return block;
@@ -255,19 +256,16 @@ size_t ksm_regions_memory(const KsmBlock *block, size_t r, size_t end,
     return ksm_block_page_host(block, last) - *host;
 }
 
-size_t ksm_block_region_of(const KsmBlock *block, size_t page)
-{
-    return (page + block->skew) /
-           (KSM_REGION_SIZE / qemu_real_host_page_size());
-}
-
 void ksm_block_set_page(KsmBlock *block, size_t page, KsmPage value)
 {
     KsmRegion *region = &block->regions[ksm_block_region_of(block, page)];
-    KsmPage old = block->pages[page];
-    KsmPage changed = old ^ value;
+    const KsmPage old = block->pages[page];
+    const KsmPage changed = old ^ value;
 
     block->pages[page] = value;
+    if (!(changed & KSM_PAGE_FLAGS)) {
+        return;
+    }
     region->unstable += ksm_page_is_volatile(value) -
                         ksm_page_is_volatile(old);
     if (changed & KSM_PAGE_SUBMITTED) {

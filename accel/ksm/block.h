@@ -21,19 +21,10 @@
  * A region is the memory that one huge page covers: 2 MiB.  It is the unit of
  * work, and of the decision to leave a huge page whole.
  */
-#define KSM_REGION_SIZE     (2 * MiB)
+#define KSM_REGION_BITS     21
+#define KSM_REGION_SIZE     (1ul << KSM_REGION_BITS)
 /* Pages of a region where host pages are smallest. */
 #define KSM_REGION_MAX_PAGES 512
-/*
- * For arrays of so many on the stack.  QEMU is built to zero what is there
- * (-ftrivial-auto-var-init), which would take longer than to hash some pages.
- */
-#if __has_attribute(uninitialized)
-#define KSM_UNINITIALIZED   __attribute__((uninitialized))
-#else
-#define KSM_UNINITIALIZED
-#endif
-
 typedef struct KsmRegion {
     /* Pages with these flags: what the page records say, counted. */
     uint16_t twins;
@@ -66,6 +57,7 @@ typedef struct KsmBackend KsmBackend;
 typedef struct KsmBlock {
     QTAILQ_ENTRY(KsmBlock) next;
     uint8_t *host;
+    unsigned page_bits;     /* of the host: 1 << this is its size */
     uint64_t size;          /* used length in bytes */
     uint64_t max_size;
     /* Why it is not tracked; valid while !eligible. */
@@ -132,10 +124,14 @@ void ksm_region_pages(const KsmBlock *block, size_t r, size_t *first,
 /* The memory of regions [@r, @end), which are not none: its size. */
 size_t ksm_regions_memory(const KsmBlock *block, size_t r, size_t end,
                           uint8_t **host);
-size_t ksm_block_region_of(const KsmBlock *block, size_t page);
+static inline size_t ksm_block_region_of(const KsmBlock *block, size_t page)
+{
+    return (page + block->skew) >> (KSM_REGION_BITS - block->page_bits);
+}
+
 static inline uint8_t *ksm_block_page_host(const KsmBlock *block, size_t page)
 {
-    return block->host + page * qemu_real_host_page_size();
+    return block->host + (page << block->page_bits);
 }
 
 /*

@@ -13,6 +13,17 @@
 #include "qemu/bitops.h"
 #include "ksm-index.h"
 
+/*
+ * For what a page, or each of a region's pages, needs on the stack.  QEMU is
+ * built to zero what is there (-ftrivial-auto-var-init), which would take as
+ * long as to hash some pages.
+ */
+#if __has_attribute(uninitialized)
+#define KSM_UNINITIALIZED   __attribute__((uninitialized))
+#else
+#define KSM_UNINITIALIZED
+#endif
+
 typedef uint64_t KsmPage;
 
 #define KSM_PAGE_DIGEST     MAKE_64BIT_MASK(0, KSM_INDEX_DIGEST_BITS)
@@ -32,6 +43,8 @@ typedef uint64_t KsmPage;
 #define KSM_PAGE_WRITTEN    BIT_ULL(54)
 /* A read met a hardware memory error: never read again. */
 #define KSM_PAGE_POISONED   BIT_ULL(55)
+/* All of these flags. */
+#define KSM_PAGE_FLAGS      MAKE_64BIT_MASK(KSM_INDEX_DIGEST_BITS, 8)
 /* How many passes found it unwritten, or reading the same, up to 7. */
 #define KSM_PAGE_AGE_SHIFT  56
 #define KSM_PAGE_AGE_BITS   3

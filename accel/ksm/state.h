@@ -86,7 +86,7 @@ typedef struct KsmEngine {
     uint64_t last_pass_ns;
 } KsmEngine;
 
-/* Have the kernel merge or split at most so many at once: a slice is short. */
+/* Have the kernel arm, merge or split so many at once: a slice is short. */
 #define KSM_BATCH_PAGES         128
 
 /* A page that is written in each pass is armed once in so many. */

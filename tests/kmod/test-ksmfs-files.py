@@ -164,6 +164,48 @@ def test_near_identical_pages(bed):
             check_equal(a[n][-1], n, f'last byte of page {n}')
 
 
+def test_every_byte_counts(bed):
+    """pages that differ in one byte, wherever it is, are not merged"""
+    with (bed.mount() as mount, mount.file('a', 1) as a,
+          mount.file('b', PAGE) as b):
+        for base in page(1), bytes(PAGE):
+            a[0] = base
+            a.merge((0, 1))
+            for n in range(PAGE):
+                b[n] = base[:n] + bytes([base[n] ^ 0x80]) + base[n + 1:]
+            results = b.merge(*((n, 1) for n in range(PAGE)))
+            check_equal(results.count('merged'), 0, 'merged')
+            for n in range(PAGE):
+                check_equal(b[n][n], base[n] ^ 0x80, f'byte {n} of page {n}')
+
+
+def test_digests_may_lie(bed):
+    """where nothing was written, digests are believed, but for merging"""
+    with (bed.mount() as mount, mount.file('a', 3) as a,
+          mount.file('b', 5) as b):
+        for n in range(3):
+            a[n] = page(n)
+        # The last page is a twin of none.
+        for n in range(5):
+            b[n] = page(n % 4 + 1)
+        for file in a, b:
+            file.collect()
+        check_equal(a.merge((0, 9), (1, 9), (2, 9)),
+                    ['merged', 'indexed', 'indexed'], 'a page of zeros, two')
+        # Two of each number but 3, which a has not.
+        check_equal(b.merge(*((n, 9) for n in range(5))),
+                    ['merged', 'merged', 'indexed', 'indexed', 'merged'],
+                    'their twins, and others')
+        for n in range(5):
+            check_equal(b[n], page(n % 4 + 1), f'page {n} of b')
+        # One that was written since has been given another digest.
+        a[0] = page(3)
+        check_equal(a.merge((0, 9)), ['merged'], 'a page that was written')
+        b[2] = page(7)
+        check_equal(b.merge((2, 9)), ['changed'], 'a page that has changed')
+        check_equal((a[0], b[2]), (page(3), page(7)), 'pages')
+
+
 def test_collect_reports_every_write(bed):
     """what was written is reported once, however it was written"""
     with bed.mount() as mount, mount.file('a', 64) as a:

@@ -7,6 +7,9 @@
 #include "qemu/userfaultfd.h"
 #include "../../accel/ksm/hasher.h"
 
+#define XXH_STATIC_LINKING_ONLY
+#include <xxhash.h>
+
 #include <sys/ioctl.h>
 
 static const uint8_t seed_a[KSM_SEED_SIZE] = { 1 };
@@ -55,6 +58,24 @@ static void test_digest(void)
         g_assert_cmphex(first, !=, other);
         page[i] ^= 1;
     }
+}
+
+/* It is what the documents say, and other programs could make. */
+static void test_algorithm(void)
+{
+    const size_t size = qemu_real_host_page_size();
+    g_autofree uint8_t *page = g_malloc(size);
+    KsmHasher hasher;
+    uint64_t digest;
+    XXH128_hash_t hash;
+
+    ksm_hasher_seed(&hasher, seed_a);
+    for (size_t i = 0; i < size; i++) {
+        page[i] = i * i / 7;
+    }
+    ksm_hasher_page(&hasher, page, size, &digest);
+    hash = XXH3_128bits_withSecret(page, size, hasher.secret, KSM_SECRET_SIZE);
+    g_assert_cmphex(digest, ==, hash.low64 & KSM_PAGE_DIGEST);
 }
 
 /* A page that can't be read is reported, and nothing else happens. */
@@ -170,6 +191,7 @@ int main(int argc, char **argv)
     g_test_init(&argc, &argv, NULL);
     g_test_add_func("/ksm/hasher/zero", test_zero);
     g_test_add_func("/ksm/hasher/digest", test_digest);
+    g_test_add_func("/ksm/hasher/algorithm", test_algorithm);
     g_test_add_func("/ksm/hasher/poisoned", test_poisoned);
     g_test_add_func("/ksm/hasher/memory_error", test_memory_error);
     if (g_test_slow()) {
