@@ -90,7 +90,7 @@ void ksmfs_slot_lock(struct ksmfs_slot *slot, struct ksmfs_inode *ki,
 	}
 }
 
-/* Is it what @xas found?  An empty slot may be elsewhere in the array by now. */
+/* Is it what @xas found?  An empty slot may be elsewhere by now. */
 static bool is_still(struct xa_state *xas, void *entry)
 {
 	return entry ? xas_reload(xas) == entry :
