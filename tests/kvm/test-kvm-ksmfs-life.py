@@ -66,6 +66,8 @@ def test_precopy(bed):
     # It serves only anonymous memory, tmpfs and hugetlbfs.
     check_refused(source, 'background-snapshot',
                   'guest memory configuration')
+    said = "userfaultfd refuses RAMBlock 'ram': Invalid argument"
+    check(said in source.log.read_text(), f'no "{said}" in the log')
     source.wait_engine_works()
     target = life.migrate(bed, source)
     source.stop()
