@@ -9,9 +9,9 @@ KSMTUNED := $(BUILD)/service/ksmtuned
 .PHONY: all deps source qemu service guest kmod kmod-install kmod-remove \
         kmod-guest kmod-6.1 kmod-7.3 kmod-debug stock-qemu run run-arguments \
         check check-all check-kvm-work check-kmod check-kmod-kernels \
-        check-kmod-debug check-kmod-static check-kmod-install check-sanitize \
-        check-valgrind check-qemu torture refresh-patches install clean \
-        distclean help
+        check-kmod-debug check-kmod-static check-kmod-torture \
+        check-kmod-install check-sanitize check-valgrind check-qemu torture \
+        refresh-patches install clean distclean help
 
 all: qemu service
 
@@ -133,6 +133,10 @@ check-kmod-static: guest kmod-debug
 check-kmod-kernels: qemu service guest $(KERNELS:%=kmod-%)
 	tests/run-checks $(BUILD) $(KERNELS:%=linux-%)
 
+# As check-kmod has it, but for twenty minutes.
+check-kmod-torture: qemu service guest kmod-guest
+	tests/run-checks $(BUILD) kmod-torture
+
 # In a root of its own: nothing is installed here.
 check-kmod-install: $(BUILD)/kernel-6.12/recipe
 	tests/run-checks $(BUILD) kmod-install
@@ -159,8 +163,8 @@ check-qemu: qemu
 	tests/run-checks $(BUILD) all-of-qemu all-of-qemu-with-ksm
 
 check-all: check check-kvm-work check-kmod-kernels check-kmod-debug \
-           check-kmod-static check-kmod-install check-sanitize check-valgrind \
-           check-qemu
+           check-kmod-static check-kmod-torture check-kmod-install \
+           check-sanitize check-valgrind check-qemu
 
 torture: qemu service
 	python3 tests/host/test-torture.py --seconds=0
