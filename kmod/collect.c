@@ -13,6 +13,7 @@
  * I/O): it is reported, and stays marked.
  */
 #include <linux/bitmap.h>
+#include <linux/rmap.h>
 #include <linux/sched/signal.h>
 #include <linux/uaccess.h>
 
@@ -120,21 +121,38 @@ static unsigned int lock_run(struct ksmfs_inode *ki, pgoff_t index,
 	return 1;
 }
 
-static void write_protect(struct address_space *mapping, pgoff_t index,
+/*
+ * Nobody can write the @n pages of locked @slots any more without a fault: their
+ * page table entries are write-protected and clean.
+ *
+ * The last walks are one that protects, and one that finds nothing to clean.
+ * What was dirty when it was protected would have been found by the latter, as
+ * nobody else cleans it; what was clean can't be made writable again.  To clean
+ * comes first since it finds nothing the second time, in general.
+ */
+static void write_protect(struct ksmfs_inode *ki, struct ksmfs_slot *slots,
 			  unsigned int n)
 {
+	struct address_space *mapping = ki->vfs_inode.i_mapping;
+	pgoff_t index = slots[0].index;
 	DECLARE_BITMAP(dirty, RUN);
 	pgoff_t first = 0, last = 0;
 
 	if (!mapping_mapped(mapping))
 		return;
 	bitmap_zero(dirty, RUN);
-	wp_shared_mapping_range(mapping, index, n);
+	clean_record_shared_mapping_range(mapping, index, n, index, dirty,
+					  &first, &last);
 	do {
-		clean_record_shared_mapping_range(mapping, index, n, index,
-						  dirty, &first, &last);
-		/* One that was still dirty may be writable, by mprotect(). */
-	} while (wp_shared_mapping_range(mapping, index, n));
+		wp_shared_mapping_range(mapping, index, n);
+	} while (clean_record_shared_mapping_range(mapping, index, n, index,
+						   dirty, &first, &last));
+	/* The walks end at a mapping that can't be written, see ksmfs_mmap(). */
+	if (!atomic_read(&ki->unwritable_maps))
+		return;
+	for (unsigned int i = 0; i < n; i++)
+		if (ksmfs_slot_is_private(&slots[i]))
+			folio_mkclean(slots[i].folio);
 }
 
 /*
@@ -169,7 +187,7 @@ static unsigned int collect_run(struct ksmfs_inode *ki, pgoff_t index,
 	xas_for_each_marked(&xas, entry, index + n - 1, KSMFS_WRITTEN)
 		xas_clear_mark(&xas, KSMFS_WRITTEN);
 	xas_unlock(&xas);
-	write_protect(ki->vfs_inode.i_mapping, index, n);
+	write_protect(ki, slots, n);
 	for (unsigned int i = 0; i < n; i++) {
 		if (is_held(&slots[i]))
 			xa_set_mark(&ki->slots, index + i, KSMFS_WRITTEN);

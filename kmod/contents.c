@@ -8,6 +8,7 @@
  */
 #include <linux/highmem.h>
 #include <linux/mm.h>
+#include <linux/module.h>
 
 #include "contents.h"
 
@@ -32,6 +33,10 @@ static bool is_same_by_words(const unsigned long *a, const unsigned long *b)
 #include <asm/fpu/types.h>
 
 static bool has_vectors __ro_after_init;
+
+static bool vectors = true;
+module_param(vectors, bool, 0644);
+MODULE_PARM_DESC(vectors, "Compare pages by vectors where the processor has them");
 
 void __init ksmfs_contents_init(void)
 {
@@ -81,7 +86,7 @@ static bool is_same_by_vectors(const void *a, const void *b)
 		     "jne 1b\n"
 		     "2:\n\t"
 		     "vzeroupper"
-		     : [a] "+r" (a), [b] "+r" (b)
+		     : [a] "+&r" (a), [b] "+&r" (b)
 		     : [end] "r" (end), [round] "i" (ROUND)
 		     : "memory", "cc");
 	same = a == end;
@@ -91,7 +96,7 @@ static bool is_same_by_vectors(const void *a, const void *b)
 
 static bool may_use_vectors(void)
 {
-	return has_vectors && irq_fpu_usable();
+	return has_vectors && READ_ONCE(vectors) && irq_fpu_usable();
 }
 #else
 void __init ksmfs_contents_init(void)

@@ -84,7 +84,29 @@ static vm_fault_t ksmfs_page_mkwrite(struct vm_fault *vmf)
 	return VM_FAULT_LOCKED;
 }
 
+static bool is_unwritable(const struct vm_area_struct *vma)
+{
+	return (vma->vm_flags & (VM_SHARED | VM_MAYWRITE)) !=
+	       (VM_SHARED | VM_MAYWRITE);
+}
+
+static void ksmfs_vm_open(struct vm_area_struct *vma)
+{
+	if (is_unwritable(vma))
+		atomic_inc(&ksmfs_inode(file_inode(vma->vm_file))->
+			   unwritable_maps);
+}
+
+static void ksmfs_vm_close(struct vm_area_struct *vma)
+{
+	if (is_unwritable(vma))
+		atomic_dec(&ksmfs_inode(file_inode(vma->vm_file))->
+			   unwritable_maps);
+}
+
 const struct vm_operations_struct ksmfs_vm_operations = {
+	.open = ksmfs_vm_open,
+	.close = ksmfs_vm_close,
 	.fault = ksmfs_fault,
 	.page_mkwrite = ksmfs_page_mkwrite,
 };

@@ -267,6 +267,11 @@ static int ksmfs_mmap(struct file *file, struct vm_area_struct *vma)
 {
 	file_accessed(file);
 	vma->vm_ops = &ksmfs_vm_operations;
+	/*
+	 * It is counted before it is there to be found: what a walk of COLLECT
+	 * has met is known when the walk is over.
+	 */
+	vma->vm_ops->open(vma);
 	return 0;
 }
 

@@ -20,8 +20,8 @@ void ksmfs_index_init_folio(struct folio *folio);
  *	   than its where these must not be merged
  * @digest: of it, from now on
  * @known: so many at most are known to be others: 0 at first
- * @found: out: folios, the shared ones first; a reference to each is the
- *	   caller's
+ * @found: out: folios, a shared one first if there is any; a reference to each
+ *	   is the caller's
  *
  * Return: how many are in @found, if these are more than @known; else 0, and
  * @folio is in the index.  -ENOSPC if there is no room for one more of this

@@ -102,6 +102,7 @@ struct ksmfs_mount {
  * @zero_mapped: a zero folio may be mapped where slots are, or were, empty: a
  *		 bit a zero folio, protected by the lock of that
  * @collector: who may collect; only compared, under @slots' lock
+ * @unwritable_maps: mappings that are private, or may never be written
  * @memcg: charged for all pages: that of the file's creator; may be NULL
  * @pages_private: slots by what they are; the sum is what is used
  * @pages_sharing: see @pages_private
@@ -114,6 +115,7 @@ struct ksmfs_inode {
 	struct xarray slots;
 	DECLARE_BITMAP(zero_mapped, KSMFS_ZEROS);
 	struct file *collector;
+	atomic_t unwritable_maps;
 	struct mem_cgroup *memcg;
 	atomic_long_t pages_private;
 	atomic_long_t pages_sharing;

@@ -3,8 +3,8 @@
  * KSMFS_IOC_MERGE: pages are compared, and share a folio if they are alike
  *
  * Entries are worked on in batches, since most of the price is to unmap pages,
- * and neighbours are unmapped together.  What has no twin costs no unmapping:
- * it is put into the index.
+ * and neighbours are unmapped together.  What seems to have no twin costs no
+ * unmapping: it is put into the index.
  *
  * A page can be compared for good when nobody can write it.  Its slot is
  * locked, so that it can't be mapped or written by a system call; it is
@@ -215,8 +215,9 @@ static enum ksmfs_result try_twin(struct batch *batch, struct pending *p,
  * Look for a twin of the page; KSMFS_MERGED if @p has one.
  *
  * A first look at a candidate is taken so that no page is unmapped for nothing.
- * Where neither page was written since it was collected, their digests are as
- * good; should they lie, the entry is tried again, and looked at.
+ * Where neither page was written since it was collected, their digests are
+ * nearly as good.  Should they lie, or that of the candidate be older, the
+ * entry is tried again, and looked at.
  */
 static enum ksmfs_result find_twin(struct batch *batch, struct pending *p)
 {

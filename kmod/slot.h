@@ -42,7 +42,7 @@ bool ksmfs_slot_trylock(struct ksmfs_slot *slot, struct ksmfs_inode *ki,
 			pgoff_t index);
 /*
  * The same of slots from @index on, @max at most, up to the first one that is
- * not marked as written.  Return: how many.
+ * empty, not marked as written, or had by someone else.  Return: how many.
  */
 unsigned int ksmfs_slots_trylock_written(struct ksmfs_slot *slots,
 					 unsigned int max,

@@ -30,6 +30,7 @@ static struct inode *ksmfs_alloc_inode(struct super_block *sb)
 	xa_init_flags(&ki->slots, XA_FLAGS_ACCOUNT);
 	bitmap_zero(ki->zero_mapped, KSMFS_ZEROS);
 	ki->collector = NULL;
+	atomic_set(&ki->unwritable_maps, 0);
 	ki->memcg = NULL;
 	atomic_long_set(&ki->pages_private, 0);
 	atomic_long_set(&ki->pages_sharing, 0);

@@ -25,6 +25,7 @@
 #define KSM_REGION_SIZE     (1ul << KSM_REGION_BITS)
 /* Pages of a region where host pages are smallest. */
 #define KSM_REGION_MAX_PAGES 512
+
 typedef struct KsmRegion {
     /* Pages with these flags: what the page records say, counted. */
     uint16_t twins;

@@ -23,13 +23,13 @@
 /*
  * Look for what was written for so long, about, at a time: microseconds, of
  * which these calls take as many.  And at so much at a time, as all of it can
- * be armed again then.
+ * be armed again then, should it be one range.
  */
+#define COLLECT_BUDGET      500
 #define COLLECT_REARM       20
 #define COLLECT_WITHDRAW    1
-#define COLLECT_BUDGET      (KSM_TRACKER_RANGES * COLLECT_REARM)
-#define COLLECT_REGIONS     (KSM_TRACKER_RANGES * KSM_BATCH_PAGES / \
-                             KSM_REGION_MAX_PAGES)
+#define COLLECT_REGIONS     (COLLECT_BUDGET / COLLECT_REARM * \
+                             KSM_BATCH_PAGES / KSM_REGION_MAX_PAGES)
 /* Withdraw so many pages at a time. */
 #define WITHDRAW_PAGES      1024
 /* sleep_millisecs << this, at most, while passes find few stable pages. */
@@ -130,15 +130,20 @@ static size_t collect_written(KsmEngine *e, KsmBlock *block, size_t p,
     size_t from = p;
 
     for (; p < end && *budget > 0; p++) {
-        const bool again = note_written(e, block, p, budget);
-
-        if (again && p - from < KSM_BATCH_PAGES) {
+        if (p - from == KSM_BATCH_PAGES) {
+            rearm(e, block, from, p, budget);
+            from = p;
+            if (*budget <= 0) {
+                break;
+            }
+        }
+        if (note_written(e, block, p, budget)) {
             continue;
         }
         if (p > from) {
             rearm(e, block, from, p, budget);
         }
-        from = again ? p : p + 1;
+        from = p + 1;
     }
     if (p > from) {
         rearm(e, block, from, p, budget);

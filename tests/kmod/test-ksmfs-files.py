@@ -8,6 +8,7 @@
 
 import contextlib
 import errno
+import itertools
 import mmap
 import os
 import sys
@@ -20,6 +21,8 @@ from ksmtest.checks import check, check_equal, wait_steady  # noqa: E402
 from ksmtest.ksmfs import PAGE  # noqa: E402
 
 EVERYTHING = 1 << 52
+# Pages are compared by vectors, where the processor has them.
+VECTORS = Path('/sys/module/ksmfs/parameters/vectors')
 
 
 def page(number):
@@ -168,7 +171,8 @@ def test_every_byte_counts(bed):
     """pages that differ in one byte, wherever it is, are not merged"""
     with (bed.mount() as mount, mount.file('a', 1) as a,
           mount.file('b', PAGE) as b):
-        for base in page(1), bytes(PAGE):
+        for way, base in itertools.product('NY', (page(1), bytes(PAGE))):
+            VECTORS.write_text(way)
             a[0] = base
             a.merge((0, 1))
             for n in range(PAGE):
@@ -185,17 +189,16 @@ def test_digests_may_lie(bed):
           mount.file('b', 5) as b):
         for n in range(3):
             a[n] = page(n)
-        # The last page is a twin of none.
         for n in range(5):
             b[n] = page(n % 4 + 1)
         for file in a, b:
             file.collect()
         check_equal(a.merge((0, 9), (1, 9), (2, 9)),
                     ['merged', 'indexed', 'indexed'], 'a page of zeros, two')
-        # Two of each number but 3, which a has not.
+        # Twins of pages of a, two that have none, and one of b's first page.
         check_equal(b.merge(*((n, 9) for n in range(5))),
                     ['merged', 'merged', 'indexed', 'indexed', 'merged'],
-                    'their twins, and others')
+                    'pages of b')
         for n in range(5):
             check_equal(b[n], page(n % 4 + 1), f'page {n} of b')
         # One that was written since has been given another digest.
@@ -223,6 +226,29 @@ def test_collect_reports_every_write(bed):
         a[9] = page(3)
         check_equal(a.collect()[0], [(9, 10)], 'two mappings')
         second.close()
+
+
+def test_collect_reaches_each_mapping(bed):
+    """a mapping that can't write keeps no write of another from being seen"""
+    with bed.mount() as mount, mount.file('a', 4) as a:
+        a[0] = page(1)
+        readable = os.open(mount.path / 'a', os.O_RDONLY)
+        others = (mmap.mmap(a.fd, 4 * PAGE, mmap.MAP_PRIVATE),
+                  mmap.mmap(readable, 4 * PAGE, mmap.MAP_SHARED,
+                            mmap.PROT_READ))
+        # The kernel finds it behind them.
+        last = mmap.mmap(a.fd, 4 * PAGE)
+        for number in range(2, 5):
+            last[:PAGE] = page(number)
+            check_equal(a.collect()[0], [(0, 1)], f'write {number}')
+            check_equal(a.collect()[0], [], f'after write {number}')
+        for other in others:
+            check(other[:PAGE] == last[:PAGE], 'it shows an old page')
+            other.close()
+            last[:PAGE] = page(5)
+            check_equal(a.collect()[0], [(0, 1)], 'without one')
+        last.close()
+        os.close(readable)
 
 
 def test_collect_peek_and_restart(bed):
