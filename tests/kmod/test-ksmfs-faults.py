@@ -34,6 +34,11 @@ class Bed(ksmfs.Bed):
         for name in INJECTORS:
             self.configure(name, verbose=0, ignore_gfp_wait='N')
         self.configure('fail_page_alloc', ignore_gfp_highmem='N', min_order=0)
+        # A slab needs a new page in one run and not in the next: counted, it
+        # would let the Nth allocation be another one, and some never fail.
+        start, end = extent('___slab_alloc')
+        self.configure('fail_page_alloc', reject_start=hex(start),
+                       reject_end=hex(end))
         # What the kernel says of memory that it can't have is no fault.
         self.enter(ksmfs.QuietKernel())
 
