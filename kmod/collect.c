@@ -122,8 +122,8 @@ static unsigned int lock_run(struct ksmfs_inode *ki, pgoff_t index,
 }
 
 /*
- * Nobody can write the @n pages of locked @slots any more without a fault: their
- * page table entries are write-protected and clean.
+ * Nobody can write the @n pages of locked @slots any more without a fault: the
+ * page table entries of them are write-protected and clean.
  *
  * The last walks are one that protects, and one that finds nothing to clean.
  * What was dirty when it was protected would have been found by the latter, as

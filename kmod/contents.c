@@ -36,7 +36,7 @@ static bool has_vectors __ro_after_init;
 
 static bool vectors = true;
 module_param(vectors, bool, 0644);
-MODULE_PARM_DESC(vectors, "Compare pages by vectors where the processor has them");
+MODULE_PARM_DESC(vectors, "Compare pages by vectors where there are some");
 
 void __init ksmfs_contents_init(void)
 {
