@@ -175,6 +175,129 @@ static int resident(KsmEngine *e, KsmBlock *block, size_t first, size_t last,
                                KSM_REGION_MAX_PAGES, &next);
 }
 
+/* What is read of a region at once. */
+typedef struct Reading {
+    KsmEngine *e;
+    KsmBlock *block;
+    KsmRegion *region;
+    RegionNews news;
+    size_t n_candidates;
+    KsmCandidate candidates[KSM_REGION_MAX_PAGES];
+} Reading;
+
+static void read_page(Reading *reading, size_t p, uint64_t categories)
+{
+    KsmEngine *e = reading->e;
+    KsmBlock *block = reading->block;
+    const KsmHasher *hasher = block->hasher ?: &e->hasher;
+    const bool armed = reading->region->armed;
+    const KsmPage page = block->pages[p];
+    uint64_t digest = 0;
+
+    if (page & KSM_PAGE_POISONED) {
+        return;
+    }
+    if (categories & KSM_PAGE_IS_PFNZERO) {
+        ksm_backend_withdraw(&e->twins, block, p);
+        ksm_block_set_page(block, p, (page & KSM_PAGE_MARKED) |
+                                     KSM_PAGE_ZERO | KSM_PAGE_ZEROPAGE);
+        return;
+    }
+    reading->news.hashed++;
+    switch (ksm_hasher_page(hasher, ksm_block_page_host(block, p),
+                            qemu_real_host_page_size(), &digest)) {
+    case KSM_HASH_ZERO:
+        if (!ksm_backend_tracks(block)) {
+            note_zero(e, block, p, armed, &reading->news);
+            break;
+        }
+        /* To be merged like any other. */
+        digest = hasher->zero_digest;
+        /* fall through */
+    case KSM_HASH_OK:
+        if (note_digest(e, block, p, digest, armed, &reading->news)) {
+            reading->candidates[reading->n_candidates++] =
+                (KsmCandidate) { digest, p };
+        }
+        break;
+    case KSM_HASH_POISONED:
+        note_poisoned(e, block, p);
+        break;
+    }
+}
+
+/* Read those of the pages [@first, @last) that are resident. */
+static bool read_run(Reading *reading, size_t first, size_t last)
+{
+    KsmBlock *block = reading->block;
+    const uint64_t host = (uintptr_t)block->host;
+    KSM_UNINITIALIZED KsmPageRange ranges[KSM_REGION_MAX_PAGES];
+    size_t p = first;
+    int n = resident(reading->e, block, first, last, ranges);
+
+    if (n < 0) {
+        ksm_state_refused(reading->e, -n);
+        return false;
+    }
+    reading->region->huge = n > 0 &&
+                            (ranges[0].categories & KSM_PAGE_IS_HUGE);
+    reading->region->was_huge |= reading->region->huge;
+    for (int i = 0; i < n; i++) {
+        size_t start = (ranges[i].start - host) >> block->page_bits;
+        size_t end = (ranges[i].end - host) >> block->page_bits;
+
+        while (p < start) {
+            forget(reading->e, block, p++);
+        }
+        while (p < end) {
+            read_page(reading, p++, ranges[i].categories);
+        }
+    }
+    while (p < last) {
+        forget(reading->e, block, p++);
+    }
+    return true;
+}
+
+/*
+ * Is the page of an armed region to be read now?  One that waits has waited for
+ * one more pass.
+ */
+static bool is_due(KsmEngine *e, KsmBlock *block, size_t r, size_t p)
+{
+    const KsmPage page = block->pages[p];
+
+    if (!(page & KSM_PAGE_WRITTEN) || (page & KSM_PAGE_POISONED) ||
+        ksm_state_leaves(e, r, page)) {
+        return false;
+    }
+    if (ksm_page_age(page) < e->parameters.stable_passes) {
+        ksm_block_set_page(block, p, ksm_page_waited(page));
+        block->regions[r].pending = true;
+        return false;
+    }
+    return true;
+}
+
+/*
+ * Read those of the pages [@first, @last) of an armed region that were written
+ * and then left alone.  Of the others, which are nearly all, nothing is asked.
+ */
+static bool read_due(Reading *reading, size_t r, size_t first, size_t last)
+{
+    size_t start = first;
+    bool ok = true;
+
+    for (size_t p = first; p < last && ok; p++) {
+        if (is_due(reading->e, reading->block, r, p)) {
+            continue;
+        }
+        ok = start == p || read_run(reading, start, p);
+        start = p + 1;
+    }
+    return ok && (start == last || read_run(reading, start, last));
+}
+
 /*
  * Hash those of the region's resident pages that are due: all of an unarmed
  * region, and of an armed one those that were written and then left alone.
@@ -182,15 +305,11 @@ static int resident(KsmEngine *e, KsmBlock *block, size_t first, size_t last,
  */
 static bool read_region(KsmEngine *e, KsmBlock *block, size_t r)
 {
-    const size_t page_size = qemu_real_host_page_size();
-    const uint64_t host = (uintptr_t)block->host;
     KsmRegion *region = &block->regions[r];
-    KSM_UNINITIALIZED KsmCandidate candidates[KSM_REGION_MAX_PAGES];
-    KSM_UNINITIALIZED KsmPageRange ranges[KSM_REGION_MAX_PAGES];
-    size_t first, last, p, n_candidates = 0;
-    RegionNews news = { 0 };
-    const KsmHasher *hasher = block->hasher ?: &e->hasher;
-    int n;
+    KSM_UNINITIALIZED Reading reading;
+    const RegionNews *news = &reading.news;
+    size_t first, last;
+    bool ok;
 
     if (!e->at_page) {
         region->pending = false;
@@ -198,94 +317,40 @@ static bool read_region(KsmEngine *e, KsmBlock *block, size_t r)
     ksm_state_next_pages(e, block, r, ksm_backend_tracks(block)
                          ? KSM_BATCH_PAGES : KSM_REGION_MAX_PAGES,
                          &first, &last);
-    n = resident(e, block, first, last, ranges);
-    if (n < 0) {
-        ksm_state_refused(e, -n);
+    reading.e = e;
+    reading.block = block;
+    reading.region = region;
+    reading.news = (RegionNews) { 0 };
+    reading.n_candidates = 0;
+    ok = region->armed ? read_due(&reading, r, first, last)
+                       : read_run(&reading, first, last);
+    submit(e, block, reading.candidates, reading.n_candidates);
+    block->figures.pages_scanned += last - first;
+    block->figures.pages_hashed += news->hashed;
+    e->pass_hashed += news->hashed;
+    e->batch_hashed += news->hashed;
+    e->pass_found += news->found;
+    if (!ok) {
+        /* The next pass tries again. */
         region->pending = region->armed;
+        e->at_page = 0;
         return true;
     }
-    region->huge = n > 0 && (ranges[0].categories & KSM_PAGE_IS_HUGE);
-    region->was_huge |= region->huge;
-    p = first;
-    for (int i = 0; i < n; i++) {
-        size_t start = (ranges[i].start - host) / page_size;
-        size_t end = (ranges[i].end - host) / page_size;
-
-        while (p < start) {
-            forget(e, block, p++);
-        }
-        for (; p < end; p++) {
-            KsmPage page = block->pages[p];
-            uint64_t digest = 0;
-
-            if (page & KSM_PAGE_POISONED) {
-                continue;
-            }
-            if (region->armed) {
-                if (!(page & KSM_PAGE_WRITTEN) ||
-                    ksm_state_leaves(e, r, page)) {
-                    continue;
-                }
-                if (ksm_page_age(page) < e->parameters.stable_passes) {
-                    ksm_block_set_page(block, p, ksm_page_waited(page));
-                    region->pending = true;
-                    continue;
-                }
-            }
-            if (ranges[i].categories & KSM_PAGE_IS_PFNZERO) {
-                ksm_backend_withdraw(&e->twins, block, p);
-                ksm_block_set_page(block, p,
-                                   (page & KSM_PAGE_MARKED) | KSM_PAGE_ZERO |
-                                   KSM_PAGE_ZEROPAGE);
-                continue;
-            }
-            news.hashed++;
-            switch (ksm_hasher_page(hasher, ksm_block_page_host(block, p),
-                                    page_size, &digest)) {
-            case KSM_HASH_ZERO:
-                if (!ksm_backend_tracks(block)) {
-                    note_zero(e, block, p, region->armed, &news);
-                    break;
-                }
-                /* To be merged like any other. */
-                digest = hasher->zero_digest;
-                /* fall through */
-            case KSM_HASH_OK:
-                if (note_digest(e, block, p, digest, region->armed, &news)) {
-                    candidates[n_candidates++] = (KsmCandidate) { digest, p };
-                }
-                break;
-            case KSM_HASH_POISONED:
-                note_poisoned(e, block, p);
-                break;
-            }
-        }
-    }
-    while (p < last) {
-        forget(e, block, p++);
-    }
-
-    submit(e, block, candidates, n_candidates);
-    block->figures.pages_scanned += last - first;
-    block->figures.pages_hashed += news.hashed;
-    e->pass_hashed += news.hashed;
-    e->batch_hashed += news.hashed;
-    e->pass_found += news.found;
-    e->unread |= news.fresh > KSM_BUSY_PAGES;
+    e->unread |= news->fresh > KSM_BUSY_PAGES;
     /*
      * What was seen for the first time, or is stable at last, deserves to be
      * looked at soon; what only changes all the time doesn't.
      */
-    if (news.fresh > KSM_BUSY_PAGES || news.found) {
+    if (news->fresh > KSM_BUSY_PAGES || news->found) {
         region->interval = MAX(region->interval / 2, 1);
-    } else if (!news.fresh) {
+    } else if (!news->fresh) {
         region->interval = MIN(region->interval * 2, KSM_READ_INTERVAL_MAX);
     }
     if (!region->armed) {
         region->due = region->interval;
     }
-    trace_ksm_reader_read(ksm_block_page_host(block, first), news.hashed,
-                          news.fresh, n_candidates);
+    trace_ksm_reader_read(ksm_block_page_host(block, first), news->hashed,
+                          news->fresh, reading.n_candidates);
     return !e->at_page;
 }
 
