@@ -4,9 +4,7 @@
 #
 # SPDX-License-Identifier: GPL-2.0-or-later
 #
-# Usage: tests/vm/emulated-host tests/kvm/test-kvm-ksmfs-work.py
-#
-# A measurement: for a machine that has nothing else to do.
+# Usage: tests/vm/emulated-host --count tests/kvm/test-kvm-ksmfs-work.py
 
 import sys
 from pathlib import Path
