@@ -110,7 +110,7 @@ check: qemu service guest kmod-guest stock-qemu
 	tests/run-checks $(BUILD) series engine service qemu qemu-with-ksm host \
 	    kmod kvm
 
-# What a guest gets done beside its engine: for a machine that is idle else.
+# What a guest gets done beside its engine, by counted instructions.
 check-kvm-work: qemu service guest kmod-guest
 	tests/run-checks $(BUILD) kvm-work
 
