@@ -179,6 +179,19 @@ static bool is_written(const struct ksmfs_slot *slot)
 }
 
 /*
+ * With the twin's slot locked, too.  Its page was looked at, or is to be
+ * believed by its digest, unless it was written since.
+ */
+static bool is_likely_twin(struct pending *p)
+{
+	if (p->by_digest && is_written(&p->twin)) {
+		p->by_digest = false;
+		return ksmfs_is_same(p->slot.folio, p->twin.folio);
+	}
+	return true;
+}
+
+/*
  * Is @folio, which has the digest, a twin?  KSMFS_MERGED if it is, and locked
  * where it has to be; KSMFS_CHANGED if it is another page; else why it can't
  * be told.  Takes over the reference.
@@ -197,14 +210,13 @@ static enum ksmfs_result try_twin(struct batch *batch, struct pending *p,
 	} else if (is_at_limit(batch->mount)) {
 		result = KSMFS_LIMIT;
 	} else if (ksmfs_slot_trylock_folio(&p->twin, batch->mount, folio)) {
-		p->has_twin = ksmfs_index_has(folio, p->entry->digest);
-		if (p->has_twin && p->by_digest && is_written(&p->twin)) {
-			p->by_digest = false;
-			p->has_twin = ksmfs_is_same(p->slot.folio, folio);
+		if (ksmfs_index_has(folio, p->entry->digest)) {
+			if (is_likely_twin(p)) {
+				p->has_twin = true;
+				return KSMFS_MERGED;
+			}
 			result = KSMFS_CHANGED;
 		}
-		if (p->has_twin)
-			return KSMFS_MERGED;
 		folio_unlock(folio);
 	}
 	folio_put(folio);
@@ -223,6 +235,7 @@ static enum ksmfs_result find_twin(struct batch *batch, struct pending *p)
 {
 	struct folio *found[KSMFS_DIGEST_MAX];
 	enum ksmfs_result result;
+	bool written;
 	int n = 0, i;
 
 	for (;;) {
@@ -230,13 +243,14 @@ static enum ksmfs_result find_twin(struct batch *batch, struct pending *p)
 					    p->entry->digest, n, found);
 		if (n <= 0)
 			return n ? KSMFS_LIMIT : KSMFS_INDEXED;
-		p->by_digest = !batch->looking && !is_written(&p->slot);
+		written = is_written(&p->slot);
+		p->by_digest = !batch->looking && !written;
 		result = KSMFS_CHANGED;
 		for (i = 0; i < n && result == KSMFS_CHANGED; i++)
 			result = try_twin(batch, p, found[i]);
 		for (; i < n; i++)
 			folio_put(found[i]);
-		if (result != KSMFS_CHANGED || is_written(&p->slot))
+		if (result != KSMFS_CHANGED || written)
 			return result;
 	}
 }

@@ -44,22 +44,48 @@ static struct folio *backing(struct ksmfs_inode *ki, pgoff_t index,
 	return ksmfs_mount_of(ki)->zeros[zero_of(ki, index)];
 }
 
+/* Is it what @xas found?  An empty slot may be elsewhere by now. */
+static bool is_still(struct xa_state *xas, void *entry)
+{
+	return entry ? xas_reload(xas) == entry :
+		       !xa_load(xas->xa, xas->xa_index);
+}
+
+/*
+ * The slot where @xas found @entry, with a reference to what backs it; in an
+ * RCU section.  False if it is not that any more.
+ */
+static bool try_get_slot(struct ksmfs_slot *slot, struct ksmfs_inode *ki,
+			 struct xa_state *xas, void *entry)
+{
+	slot->ki = ki;
+	slot->index = xas->xa_index;
+	slot->entry = entry;
+	slot->folio = backing(ki, slot->index, entry);
+	if (!folio_try_get(slot->folio))
+		return false;
+	/* Not one that was freed and used anew meanwhile? */
+	if (is_still(xas, entry))
+		return true;
+	folio_put(slot->folio);
+	return false;
+}
+
 /* What backs the slot just now, with a reference, and not locked. */
 static void get_slot(struct ksmfs_slot *slot, struct ksmfs_inode *ki,
 		     pgoff_t index)
 {
-	slot->ki = ki;
-	slot->index = index;
+	XA_STATE(xas, &ki->slots, index);
+	void *entry;
+
 	rcu_read_lock();
 	for (;;) {
-		slot->entry = xa_load(&ki->slots, index);
-		slot->folio = backing(ki, index, slot->entry);
-		if (folio_try_get(slot->folio)) {
-			/* Not one that was freed and used anew meanwhile? */
-			if (xa_load(&ki->slots, index) == slot->entry)
-				break;
-			folio_put(slot->folio);
-		}
+		entry = xas_load(&xas);
+		if (!xas_retry(&xas, entry) &&
+		    try_get_slot(slot, ki, &xas, entry))
+			break;
+		/* From the root of the array again. */
+		xas_reset(&xas);
 		cpu_relax();
 	}
 	rcu_read_unlock();
@@ -90,25 +116,13 @@ void ksmfs_slot_lock(struct ksmfs_slot *slot, struct ksmfs_inode *ki,
 	}
 }
 
-/* Is it what @xas found?  An empty slot may be elsewhere by now. */
-static bool is_still(struct xa_state *xas, void *entry)
-{
-	return entry ? xas_reload(xas) == entry :
-		       !xa_load(xas->xa, xas->xa_index);
-}
-
-/* @xas is where the slot is, and @entry what it is; in an RCU section. */
+/* As try_get_slot(), and locks the slot if nobody else has it. */
 static bool trylock(struct ksmfs_slot *slot, struct ksmfs_inode *ki,
 		    struct xa_state *xas, void *entry)
 {
-	slot->ki = ki;
-	slot->index = xas->xa_index;
-	slot->entry = entry;
-	slot->folio = backing(ki, slot->index, entry);
-	if (!folio_try_get(slot->folio))
+	if (!try_get_slot(slot, ki, xas, entry))
 		return false;
-	/* Not one that was freed and used anew meanwhile? */
-	if (is_still(xas, entry) && folio_trylock(slot->folio)) {
+	if (folio_trylock(slot->folio)) {
 		if (is_still(xas, entry))
 			return true;
 		folio_unlock(slot->folio);

@@ -239,7 +239,7 @@ char *ksm_block_ineligible_message(const KsmBlock *block,
 void ksm_region_pages(const KsmBlock *block, size_t r, size_t *first,
                       size_t *last)
 {
-    const size_t n = KSM_REGION_SIZE / qemu_real_host_page_size();
+    const size_t n = 1ul << (KSM_REGION_BITS - block->page_bits);
 
     *first = r ? r * n - block->skew : 0;
     *last = MIN((r + 1) * n - block->skew, block->n_pages);

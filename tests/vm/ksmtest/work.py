@@ -3,8 +3,8 @@
 
 The emulated host has one processor, for the guest and for all that serves it,
 and its clocks count what that executes.  So whatever engine, ksmtuned and ksmd
-take is missing from the guest's work, to the instruction, and the machine around
-plays no part.  The engine is turned on and off in turns: what it does differs
+take is missing from the guest's work, to the instruction, and the machine
+around plays no part.  The engine is turned on and off in turns: what it does differs
 from pass to pass.  Medians of ratios are taken.
 """
 
@@ -29,6 +29,8 @@ WAYS = {"without passes": (False, "query-status"),
         "10 passes a second": (True, "ksm-scan")}
 # The least of the work without passes, at its own pace.
 LEAST_WORK = 0.985
+# The most of the processor that the engine takes.
+MOST_CPU = {"at its own pace": 0.02, "10 passes a second": 0.05}
 # The most pages that KVM has to map again after a pass, those that the guest's
 # kernel has written since the last one: a real processor takes far longer to
 # leave a guest than an instruction.
@@ -122,3 +124,6 @@ def check_ratios(bed, merged, least):
     for way, least in (("at its own pace", LEAST_WORK),
                        ("10 passes a second", least)):
         check(ratios[way] >= least, f"{ratios[way]:.3f} of the work {way}")
+        check(medians[way]["cpu"] <= MOST_CPU[way],
+              f"{medians[way]['cpu']:.3f} of the processor for the engine "
+              f"{way}")
