@@ -152,8 +152,8 @@ int ksm_pagemap_written(const KsmPagemap *pagemap, uint64_t start,
                         uint64_t end, KsmPageRange *ranges, int max,
                         uint64_t *next)
 {
-    return pagemap_scan(pagemap, 0, start, end,
-                        KSM_PAGE_IS_PRESENT | KSM_PAGE_IS_WRITTEN,
+    /* The kernel has a short way for exactly this question. */
+    return pagemap_scan(pagemap, 0, start, end, KSM_PAGE_IS_WRITTEN,
                         KSM_PAGE_IS_WRITTEN, ranges, max, next);
 }
 
@@ -161,8 +161,8 @@ int ksm_pagemap_arm(const KsmPagemap *pagemap, uint64_t start, uint64_t end)
 {
     uint64_t next;
 
-    /* Arming a hole, too, would build page tables for it. */
+    /* Holes too: else they would be found as if written, again and again. */
     return pagemap_scan(pagemap, KSM_PM_SCAN_WP_MATCHING, start, end,
-                        KSM_PAGE_IS_PRESENT | KSM_PAGE_IS_WRITTEN,
-                        KSM_PAGE_IS_WRITTEN, NULL, 0, &next);
+                        KSM_PAGE_IS_WRITTEN, KSM_PAGE_IS_WRITTEN, NULL, 0,
+                        &next);
 }

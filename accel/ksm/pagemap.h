@@ -44,8 +44,8 @@ int ksm_pagemap_present(const KsmPagemap *pagemap, uint64_t start,
                         uint64_t *next);
 
 /*
- * Find resident pages of [@start, @end) that were written since they were last
- * armed.  Read-only.  Needs has_scan and a range that is registered with a
+ * Find pages of [@start, @end) that were written or discarded since they were
+ * last armed.  Read-only.  Needs has_scan and a range that is registered with a
  * userfaultfd in asynchronous write-protect mode.  Otherwise as above.
  */
 int ksm_pagemap_written(const KsmPagemap *pagemap, uint64_t start,
@@ -53,9 +53,9 @@ int ksm_pagemap_written(const KsmPagemap *pagemap, uint64_t start,
                         uint64_t *next);
 
 /*
- * Arm the resident pages of [@start, @end).  The kernel notifies MMU users
- * (KVM) of the whole range: pass only ranges that were written, or a range
- * that is armed for the first time.
+ * Arm [@start, @end), with holes, which get page tables.  The kernel notifies
+ * MMU users (KVM) of the whole range: pass only ranges that were written, or a
+ * range that is armed for the first time.
  *
  * Returns 0 or -errno.
  */

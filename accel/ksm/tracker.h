@@ -46,8 +46,9 @@ int ksm_tracker_arm(KsmTracker *tracker, void *host, size_t size);
 int ksm_tracker_disarm(KsmTracker *tracker, void *host, size_t size);
 
 /*
- * Find the pages of the armed range [@start, @end) that were written since
- * they were armed.  They go on being found until they are armed again.
+ * Find the pages of the armed range [@start, @end) that were written, or
+ * discarded, since they were armed.  They go on being found until they are
+ * armed again.
  *
  * Stores up to KSM_TRACKER_RANGES ranges, ascending, and in @next where to go
  * on: @end if that was all.  Returns their number, or -errno if the kernel
