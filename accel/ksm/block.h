@@ -35,7 +35,7 @@ typedef struct KsmRegion {
     uint16_t unstable;      /* see ksm_page_is_volatile() */
     uint16_t marked;
     uint16_t vmas;          /* mappings that its marks may cost */
-    /* Passes until all of the region is read again. */
+    /* Passes until all of the region is read again; if settled, slow ones. */
     uint16_t due;
     /* Passes between two such reads of an unarmed region: a power of 2. */
     uint16_t interval;
@@ -45,6 +45,7 @@ typedef struct KsmRegion {
     bool was_huge:1;        /* one did, ever */
     bool promoted:1;        /* enough twins: its pages may be marked */
     bool armed:1;           /* the tracker watches it; implies promoted */
+    bool settled:1;         /* all was read again since; valid while armed */
     bool pending:1;         /* pages wait to be hashed; only while armed */
     bool resubmit:1;        /* digests must be submitted again */
     bool marks_due:1;       /* marks may not match twins and zeros */

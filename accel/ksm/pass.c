@@ -256,6 +256,7 @@ static void arm(KsmEngine *e, KsmBlock *block, size_t r)
         return;
     }
     region->armed = true;
+    region->settled = false;
     /*
      * What was submitted may have been written since it was read, but has
      * read the same twice: look again soon, not at all regions at once.  What
@@ -351,6 +352,7 @@ static void begin_pass(KsmEngine *e, int64_t now_ns)
         }
     }
     e->pass_started_ns = now_ns;
+    e->slow = now_ns - e->slow_ns >= NANOSECONDS_PER_SECOND;
     e->pass_hashed = 0;
     e->batch_hashed = 0;
     e->pass_found = 0;
@@ -389,6 +391,8 @@ static void end_pass(KsmEngine *e, int64_t now_ns)
     e->refused_pass = e->refusals;
     e->phase = KSM_PHASE_IDLE;
     e->full_scans++;
+    e->slow_ns += QEMU_ALIGN_DOWN(e->pass_started_ns - e->slow_ns,
+                                  NANOSECONDS_PER_SECOND);
     e->last_pass_ns = now_ns - e->pass_started_ns;
     sleep_after_pass(e, now_ns);
     if (now_ns - e->last_event_ns >= NANOSECONDS_PER_SECOND) {

@@ -12,8 +12,9 @@
 #include "trace.h"
 
 /*
- * An armed one too: writes by DMA into pinned pages can be missed.  A backend
- * that tracks misses none, but may have refused pages.
+ * An armed one too: writes by DMA into pinned pages can be missed.  Slow
+ * passes: that others are closer together is no reason to read more.  A backend
+ * that tracks misses none, but may have refused pages: any passes then.
  */
 #define REHASH_INTERVAL     256
 
@@ -121,7 +122,7 @@ static void forget_digests(KsmBlock *block, size_t r)
                                                  KSM_PAGE_POISONED));
         }
     }
-    region->due = region->armed ? 1 : 0;
+    region->due = 0;
     region->interval = 1;
     region->resubmit = false;
     region->reseed = false;
@@ -395,12 +396,17 @@ bool ksm_reader_step(KsmEngine *e, KsmBlock *block, size_t r)
     if (e->at_page) {
         return read_region(e, block, r);
     }
-    if (region->due) {
+    if (region->due && (!region->armed || !region->settled || e->slow)) {
         region->due--;
     }
     if (region->armed && !region->due) {
         rehash(e, block, r);
         region->due = REHASH_INTERVAL;
+        if (!region->settled && !ksm_backend_tracks(block)) {
+            /* Many settle before the next slow pass: not all at once. */
+            region->due += r % KSM_READ_INTERVAL_MAX;
+            region->settled = true;
+        }
     }
     return !(region->armed ? region->pending : !region->due) ||
            read_region(e, block, r);

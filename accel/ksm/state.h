@@ -65,6 +65,8 @@ typedef struct KsmEngine {
     size_t at_page;                 /* in mid-region; 0: at its start */
     int64_t pass_started_ns;        /* QEMU_CLOCK_REALTIME, as all times */
     int64_t next_pass_ns;
+    bool slow;                      /* the pass is the first one in a second */
+    int64_t slow_ns;                /* the next is a second after this */
     uint64_t pass_hashed;
     uint64_t pass_found;            /* pages that were found stable */
     uint64_t batch_hashed;          /* since the last pause in mid-pass */
