@@ -3,9 +3,9 @@
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  *
- * ksmd reads all memory that is marked MADV_MERGEABLE, so only pages that have
- * a twin are marked.  See Documentation/admin-guide/mm/ksm.rst in the kernel's
- * source.
+ * ksmd reads all memory that is marked MADV_MERGEABLE, so little but pages that
+ * have a twin is marked.  See Documentation/admin-guide/mm/ksm.rst in the
+ * kernel's source.
  */
 #include "qemu/osdep.h"
 #include "qapi/error.h"

@@ -51,6 +51,7 @@ typedef struct KsmRegion {
     bool marks_due:1;       /* marks may not match twins and zeros */
     bool blanket:1;         /* has a mark that QEMU made, not the engine */
     bool whole:1;           /* marked whole, for want of mappings */
+    bool bridged:1;         /* gaps between its marks may be marked as well */
     bool reseed:1;          /* digests are of another seed */
 } KsmRegion;
 

@@ -12,6 +12,12 @@
 #define DEFAULT_MAX_MAP_COUNT   65530
 /* A run in the middle of a mapping makes three of one. */
 #define VMAS_PER_RUN            2
+/*
+ * The kernel may merge gaps of so many pages between runs, too, when a region
+ * has settled: ksmd reads these in vain, but each scan of the tracker walks all
+ * mappings.
+ */
+#define BRIDGE_PAGES            8
 /* Try in so many passes whether regions marked whole can be marked exactly. */
 #define RECONSIDER_PASSES       16
 
@@ -195,7 +201,7 @@ bool ksm_marks_withdraw(KsmMarks *marks, KsmBlock *block, size_t r)
     KsmRegion *region = &block->regions[r];
     size_t first, last;
 
-    if (!region->marked && !region->blanket) {
+    if (!region->marked && !region->blanket && !region->bridged) {
         return true;
     }
     if (!block->backend->unmerge) {
@@ -211,6 +217,7 @@ bool ksm_marks_withdraw(KsmMarks *marks, KsmBlock *block, size_t r)
     marks->vmas -= MIN(marks->vmas, region->vmas);
     region->vmas = 0;
     region->whole = false;
+    region->bridged = false;
     region->blanket = false;
     /* Should passes run again, what has a twin is marked again. */
     region->marks_due = true;
@@ -264,29 +271,30 @@ static unsigned marked_runs(const KsmBlock *block, size_t first, size_t last)
 }
 
 /*
- * A zero page is never stale: merged, it is the kernel's shared one and no
- * candidate any more, and to unmark it would give it memory again.
+ * May the kernel merge the page without a reason?  With @bridged, whatever its
+ * record tells.  A zero page is never stale: merged, it is the kernel's shared
+ * one and no candidate any more, and to unmark it would give it memory again.
  */
-static bool is_stale(KsmPage page)
+static bool is_stale(KsmPage page, bool bridged)
 {
-    return (page & KSM_PAGE_MARKED) &&
+    return (bridged || (page & KSM_PAGE_MARKED)) &&
            !(page & (KSM_PAGE_TWIN | KSM_PAGE_ZERO));
 }
 
 /* Unmark the runs of marked pages that have no reason to be. */
 static bool withdraw_stale(KsmMarks *marks, KsmBlock *block, size_t first,
-                           size_t last)
+                           size_t last, bool bridged)
 {
     size_t p = first;
 
     while (p < last) {
         size_t start;
 
-        while (p < last && !is_stale(block->pages[p])) {
+        while (p < last && !is_stale(block->pages[p], bridged)) {
             p++;
         }
         start = p;
-        while (p < last && is_stale(block->pages[p])) {
+        while (p < last && is_stale(block->pages[p], bridged)) {
             p++;
         }
         if (p > start) {
@@ -297,6 +305,56 @@ static bool withdraw_stale(KsmMarks *marks, KsmBlock *block, size_t first,
         }
     }
     return true;
+}
+
+/*
+ * Have the kernel merge the pages [@first, @last) between two runs, too.  The
+ * records don't call them marked, as ksmd is not to be woken for them: one that
+ * gains a twin is marked then.
+ */
+static bool bridge(KsmMarks *marks, KsmBlock *block, size_t first, size_t last)
+{
+    if (!block->backend->merge(block, first, last)) {
+        return false;
+    }
+    for (size_t p = first; p < last; p++) {
+        if (is_stale(block->pages[p], false)) {
+            set_marked(marks, block, p, p + 1, false);
+        }
+    }
+    return true;
+}
+
+/*
+ * Nothing but the runs is to be marked in region @r, and, if @bridges, short
+ * gaps between them: no more pages than have a reason to be.
+ */
+static bool settle_gaps(KsmMarks *marks, KsmBlock *block, size_t r, bool zeros,
+                        bool bridges)
+{
+    KsmRegion *region = &block->regions[r];
+    const bool was_bridged = region->bridged;
+    size_t spare = bridges ? density(region) : 0;
+    size_t first, last, from, run_first, run_last;
+    bool more, ok, bridged = false;
+
+    ksm_region_pages(block, r, &first, &last);
+    from = first;
+    do {
+        more = ksm_marks_next_run(block->pages, from, last, zeros, &run_first,
+                                  &run_last);
+        if (more && from > first && run_first - from <= BRIDGE_PAGES &&
+            run_first - from <= spare) {
+            bridged = true;
+            spare -= run_first - from;
+            ok = bridge(marks, block, from, run_first);
+        } else {
+            ok = withdraw_stale(marks, block, from, run_first, was_bridged);
+        }
+        from = run_last;
+    } while (more && ok);
+    region->bridged = bridged || (was_bridged && !ok);
+    return ok;
 }
 
 /* Mark the pages [@first, @last), if any of them is not marked yet. */
@@ -373,12 +431,13 @@ bool ksm_marks_update(KsmMarks *marks, KsmBlock *block, size_t r)
     } else {
         /* Stale marks cost mappings, and may become good ones again. */
         crowded = others + exact + region->vmas > marks->vma_budget;
-        ok = (!(quiet || crowded) ||
-              withdraw_stale(marks, block, first, last)) &&
-             mark_exactly(marks, block, wanted_first, wanted_last, zeros);
+        ok = mark_exactly(marks, block, wanted_first, wanted_last, zeros) &&
+             (!(quiet || crowded) ||
+              settle_gaps(marks, block, r, zeros, quiet));
     }
     /* What there is now, even if the kernel refused the rest. */
     region->whole = whole && ok;
+    region->bridged &= !region->whole;
     region->vmas = region->whole ? cost
                                  : marked_runs(block, first, last) *
                                    VMAS_PER_RUN;
