@@ -16,8 +16,7 @@ from ksmtest import cases, ksmhost, linux, work  # noqa: E402
 
 def test_guest_works_on(bed):
     """a guest does nearly as much work with passes as without"""
-    # What was measured is 0.962 to 0.970: a pass takes 3 ms of the engine.
-    work.check_ratios(bed, lambda: ksmhost.read('pages_sharing'), least=0.95)
+    work.check_ratios(bed, lambda: ksmhost.read('pages_sharing'))
 
 
 if __name__ == '__main__':

@@ -16,8 +16,7 @@ from ksmtest import cases, linux, work  # noqa: E402
 
 def test_guest_works_on(bed):
     """a guest does nearly as much work with passes as without"""
-    # What was measured is 0.994 to 0.996.
-    work.check_ratios(bed, lambda: bed.mount['pages_sharing'], least=0.98)
+    work.check_ratios(bed, lambda: bed.mount['pages_sharing'])
 
 
 if __name__ == '__main__':

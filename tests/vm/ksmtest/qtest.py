@@ -143,15 +143,8 @@ class QTest(VM):
         return {limit["limit"]: limit["message"]
                 for limit in self.ksm()["limits"]}
 
-    def passes(self, number=1):
-        """Lets NUMBER passes begin and end."""
-        until = self.ksm()["full-scans"] + number + 1
-        while self.ksm()["full-scans"] < until:
-            self.execute("ksm-scan")
-            time.sleep(0.005)
-
     def read_all(self):
-        """Lets its engine read all once more, what is unarmed too."""
+        """Lets its engine read all that is unarmed once more."""
         self.passes(ALL_READ)
 
     def wait(self, condition, what):

@@ -115,6 +115,13 @@ class VM:
         self.execute("qom-set", {"path": "/objects/ksm0", "property": name,
                                  "value": value})
 
+    def passes(self, number=1):
+        """Lets NUMBER passes begin and end."""
+        until = self.ksm()["full-scans"] + number + 1
+        while self.ksm()["full-scans"] < until:
+            self.execute("ksm-scan")
+            time.sleep(0.005)
+
     def host_address(self, address):
         """Where in QEMU an address of the guest's RAM is."""
         answer = self.qmp.human(f"gpa2hva {address:#x}")
