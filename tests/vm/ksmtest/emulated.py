@@ -137,7 +137,7 @@ def kernel_faults(console):
             if KERNEL_FAULT.search(line)]
 
 
-def follow(vm, output, seconds, show):
+def follow(vm, output, seconds, show, disturb):
     """Shows what appears in OUTPUT until the host is off; its exit status."""
     deadline = time.monotonic() + seconds
     shown = 0
@@ -156,7 +156,7 @@ def follow(vm, output, seconds, show):
                 ("registers", "lapic", "pic", "cpus")))
             raise HostError(f"not over after {seconds} s; its console:\n"
                             + tail(vm.console, 30))
-        time.sleep(0.2)
+        disturb(vm)
     status = EXIT_STATUS.findall(text)
     if not status:
         raise HostError("it went off before the command ended; its console:\n"
@@ -179,7 +179,7 @@ def node_options(nodes, memory_mib, processors):
 
 def run(command, directory, *, kernel=GUEST, qemu=programs.BUILT["qemu"],
         memory_mib=3072, processors=1, nodes=0, seconds=600, count=False,
-        brought=(), show=print):
+        brought=(), show=print, disturb=lambda vm: time.sleep(0.2)):
     """Runs a shell COMMAND in a new emulated host; returns its exit status.
 
     KERNEL is the directory of a kernel that guest-image made.  With more than
@@ -187,7 +187,8 @@ def run(command, directory, *, kernel=GUEST, qemu=programs.BUILT["qemu"],
     and hosts crash: only without guests.  NODES are NUMA nodes, where it has
     any.  With COUNT, its clocks count instructions: each takes a nanosecond,
     and to wait takes no time outside.  The files in the directories BROUGHT, of
-    this checkout, are there, too.  SHOW gets the output as it comes.
+    this checkout, are there, too.  SHOW gets the output as it comes, between
+    calls of DISTURB with the host's VM.
     Console and output stay in DIRECTORY.  HostError where the host fails, or
     its kernel finds a fault of its own.
     """
@@ -210,7 +211,7 @@ def run(command, directory, *, kernel=GUEST, qemu=programs.BUILT["qemu"],
                    *(("-icount", "shift=0,sleep=off") if count else ())))
     try:
         with vm:
-            status = follow(vm, output, seconds, show)
+            status = follow(vm, output, seconds, show, disturb)
     except VMError as error:
         raise HostError(str(error)) from error
     finally:
