@@ -445,7 +445,7 @@ static void test_removed(void)
 /* Scattered twins cost mappings: at most a quarter of the kernel's limit. */
 static void test_vma_budget(void)
 {
-    QTestState *qts = qtest_init("-machine q35 -m 512 -nodefaults "
+    QTestState *qts = qtest_init("-machine q35 -m 256 -nodefaults "
                                  KSM ALONE ",huge-split-threshold=1");
     g_autofree char *text = NULL, *message = NULL;
     uint64_t limit;
@@ -457,11 +457,10 @@ static void test_vma_budget(void)
         qtest_quit(qts);
         return;
     }
-    /* So far apart that what is between two is not marked with them. */
-    for (int i = 0; i < 10240; i++) {
-        ksm_write_page(qts, BASE + i * 10 * PAGE, 0xffffffff);
+    for (int i = 0; i < 40960; i++) {
+        ksm_write_page(qts, BASE + i * PAGE, i % 2 ? i : 0xffffffff);
     }
-    ksm_wait_figure(qts, "pages-twins", 10240);
+    ksm_wait_figure(qts, "pages-twins", 20480);
     ksm_wait_passes(qts, 3);
     message = ksm_limit_message(qts, "vmas");
     g_assert_nonnull(message);
