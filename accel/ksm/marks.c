@@ -341,12 +341,14 @@ static bool settle_gaps(KsmMarks *marks, KsmBlock *block, size_t r, bool zeros,
     ksm_region_pages(block, r, &first, &last);
     from = first;
     do {
+        size_t gap;
+
         more = ksm_marks_next_run(block->pages, from, last, zeros, &run_first,
                                   &run_last);
-        if (more && from > first && run_first - from <= BRIDGE_PAGES &&
-            run_first - from <= spare) {
+        gap = run_first - from;
+        if (more && from > first && gap <= MIN(spare, BRIDGE_PAGES)) {
             bridged = true;
-            spare -= run_first - from;
+            spare -= gap;
             ok = bridge(marks, block, from, run_first);
         } else {
             ok = withdraw_stale(marks, block, from, run_first, was_bridged);

@@ -16,9 +16,7 @@ from ksmtest import cases, emulated  # noqa: E402
 from ksmtest.checks import check_equal  # noqa: E402
 from ksmtest.vm import VMError  # noqa: E402
 
-# Guests get on slowly meanwhile.
-COMMAND = ('KSM_PATIENCE=180 python3 /tests/kvm/test-kvm-ksmd.py '
-           'guests-are-merged\n')
+COMMAND = 'python3 /tests/kvm/test-kvm-ksmd.py guests-are-merged\n'
 STOPS = 5
 
 

@@ -179,14 +179,20 @@ static void check_cost(Fixture *f)
     g_assert_cmpuint(mappings(f), <=, f->marks.vmas);
 }
 
-static unsigned advised_in(Fixture *f, size_t r)
+/* How many of the pages [@first, @last) the kernel may merge. */
+static unsigned count_advised(size_t first, size_t last)
 {
     unsigned n = 0;
 
-    for (size_t p = r * f->n; p < (r + 1) * f->n; p++) {
+    for (size_t p = first; p < last; p++) {
         n += advised[p];
     }
     return n;
+}
+
+static unsigned advised_in(Fixture *f, size_t r)
+{
+    return count_advised(r * f->n, (r + 1) * f->n);
 }
 
 /* The records say what the kernel was told. */
@@ -287,16 +293,6 @@ static void test_exact_runs(Fixture *f, gconstpointer data)
     g_assert_cmpuint(f->marks.marked, ==, 33);
 }
 
-static unsigned seen(Fixture *f, size_t first, size_t last)
-{
-    unsigned n = 0;
-
-    for (size_t p = first; p < last; p++) {
-        n += advised[p];
-    }
-    return n;
-}
-
 /* In the end the kernel merges short gaps too, which the records don't tell. */
 static void test_bridged(Fixture *f, gconstpointer data)
 {
@@ -310,10 +306,10 @@ static void test_bridged(Fixture *f, gconstpointer data)
     g_assert_cmpuint(f->marks.marked, ==, 17);
     passes(f, 1);
     g_assert_cmpuint(mappings(f), ==, 8);
-    g_assert_cmpuint(seen(f, 10, 28), ==, 18);
-    g_assert_cmpuint(seen(f, 28, 37), ==, 0);
-    g_assert_cmpuint(seen(f, 37, 48), ==, 11);
-    g_assert_cmpuint(seen(f, 48, 55), ==, 0);
+    g_assert_cmpuint(count_advised(10, 28), ==, 18);
+    g_assert_cmpuint(count_advised(28, 37), ==, 0);
+    g_assert_cmpuint(count_advised(37, 48), ==, 11);
+    g_assert_cmpuint(count_advised(48, 55), ==, 0);
     g_assert_cmpuint(f->block->regions[0].marked, ==, 17);
     g_assert_cmpuint(f->marks.marked, ==, 17);
     g_assert_cmpuint(unmerges, ==, 0);
@@ -338,8 +334,8 @@ static void test_bridged(Fixture *f, gconstpointer data)
     /* Without the runs on their sides they aren't merged any longer. */
     set_twins(f, 23, 5, false);
     passes(f, KSM_MARKS_QUIET_PASSES);
-    g_assert_cmpuint(seen(f, 10, 37), ==, 5);
-    g_assert_cmpuint(seen(f, 37, 48), ==, 11);
+    g_assert_cmpuint(count_advised(10, 37), ==, 5);
+    g_assert_cmpuint(count_advised(37, 48), ==, 11);
     check_cost(f);
     /* Nor is anything of a region that is withdrawn. */
     g_assert_true(ksm_marks_withdraw(&f->marks, f->block, 0));
@@ -354,7 +350,7 @@ static void test_bridged_crowded(Fixture *f, gconstpointer data)
         set_twins(f, p, 1, true);
     }
     passes(f, KSM_MARKS_QUIET_PASSES);
-    g_assert_cmpuint(seen(f, 0, 99), ==, 99);
+    g_assert_cmpuint(count_advised(0, 99), ==, 99);
     check_cost(f);
     f->marks.vma_budget = 150;
     for (size_t p = 0; p < 40; p += 2) {

@@ -4,8 +4,8 @@
 The emulated host has one processor, for the guest and for all that serves it,
 and its clocks count what that executes.  So whatever engine, ksmtuned and ksmd
 take is missing from the guest's work, to the instruction, and the machine
-around plays no part.  The engine is turned on and off in turns: what it does differs
-from pass to pass.  Medians of ratios are taken.
+around plays no part.  The engine is turned on and off in turns: what it does
+differs from pass to pass.  Medians of ratios are taken.
 """
 
 import os
