@@ -114,7 +114,7 @@ def test_many_files(bed):
     names = [f'file{n}' for n in range(10000)]
     contents = b'same' * (PAGE // 4)
     with bed.mount() as mount:
-        with Timed('make and merge them', 120):
+        with Timed('make and merge them', 240):
             for name in names:
                 fd = os.open(mount.path / name, os.O_RDWR | os.O_CREAT)
                 os.pwrite(fd, contents, 0)
