@@ -13,12 +13,11 @@
  * that only while nothing is merged.
  */
 #include <errno.h>
-#include <fcntl.h>
 #include <glib/gstdio.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
+#include "host/sysfs.h"
 #include "ksmd.h"
 #include "log.h"
 
@@ -52,64 +51,23 @@ struct KsmtunedKsmd {
     bool schedstat_sought;
 };
 
-static char *ksmd_path(const KsmtunedKsmd *ksmd, const char *name)
-{
-    return g_build_filename(ksmd->sysfs_root, name, NULL);
-}
-
-/*
- * The value of a setting, or NULL.  A choice ("[none] scan-time") is the word
- * in brackets.
- */
 static char *ksmd_get(const KsmtunedKsmd *ksmd, const char *name)
 {
-    g_autofree char *path = ksmd_path(ksmd, name);
-    g_autofree char *text = NULL;
-    char *open, *close;
-
-    if (!g_file_get_contents(path, &text, NULL, NULL)) {
-        return NULL;
-    }
-    g_strstrip(text);
-    open = strchr(text, '[');
-    close = open ? strchr(open, ']') : NULL;
-    if (close) {
-        return g_strndup(open + 1, close - open - 1);
-    }
-    return g_steal_pointer(&text);
+    return ksm_sysfs_get(ksmd->sysfs_root, name);
 }
 
 static uint64_t ksmd_get_number(const KsmtunedKsmd *ksmd, const char *name)
 {
-    g_autofree char *text = ksmd_get(ksmd, name);
+    int64_t number;
 
-    return text ? g_ascii_strtoull(text, NULL, 10) : 0;
+    ksm_sysfs_get_number(ksmd->sysfs_root, name, &number);
+    return number;
 }
 
 static bool ksmd_set(const KsmtunedKsmd *ksmd, const char *name,
                      const char *value, GError **error)
 {
-    g_autofree char *path = ksmd_path(ksmd, name);
-    size_t size = strlen(value);
-    int fd, saved_errno;
-    ssize_t done = -1;
-
-    fd = open(path, O_WRONLY | O_TRUNC | O_CLOEXEC);
-    if (fd >= 0) {
-        done = write(fd, value, size);
-    }
-    saved_errno = errno;
-    if (fd >= 0) {
-        close(fd);
-    }
-    if (done != (ssize_t)size) {
-        g_set_error(error, G_FILE_ERROR,
-                    g_file_error_from_errno(saved_errno),
-                    "can't write '%s' to %s: %s", value, path,
-                    g_strerror(saved_errno));
-        return false;
-    }
-    return true;
+    return ksm_sysfs_set(ksmd->sysfs_root, name, value, error);
 }
 
 KsmtunedKsmd *ksmtuned_ksmd_new(const char *sysfs_root, const char *proc_root,
@@ -141,7 +99,8 @@ bool ksmtuned_ksmd_probe(KsmtunedKsmd *ksmd)
 
     for (i = 0; i < G_N_ELEMENTS(ksmd_settings); i++) {
         const KsmdSetting *setting = &ksmd_settings[i];
-        g_autofree char *path = ksmd_path(ksmd, setting->name);
+        g_autofree char *path = g_build_filename(ksmd->sysfs_root,
+                                                 setting->name, NULL);
 
         if (access(path, R_OK | W_OK) == 0 ||
             (errno == ENOENT && setting->optional)) {

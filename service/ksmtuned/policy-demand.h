@@ -6,8 +6,8 @@
  * A pure function: it reads nothing but its arguments and changes nothing but
  * the state that it is given.
  */
-#ifndef KSMTUNED_POLICY_H
-#define KSMTUNED_POLICY_H
+#ifndef KSMTUNED_POLICY_DEMAND_H
+#define KSMTUNED_POLICY_DEMAND_H
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -45,7 +45,7 @@
 /* Someone else stopped ksmd: respect it for so long. */
 #define KSMTUNED_POLICY_HOLD_MS         60000
 
-typedef struct KsmtunedReadings {
+typedef struct KsmtunedDemandReadings {
     int64_t now_ms;             /* monotonic */
     bool ksmd_usable;           /* KSM is there and may be set */
     bool ksmd_runs;             /* its "run" is 1 */
@@ -59,10 +59,10 @@ typedef struct KsmtunedReadings {
     uint64_t marked_pages;      /* by all engines, merged or not */
     int64_t oldest_ms;          /* when the oldest waiting pages came */
     uint64_t departures;        /* engines with marked pages that left, ever */
-} KsmtunedReadings;
+} KsmtunedDemandReadings;
 
 /* Carried from one decision to the next; all zero at first. */
-typedef struct KsmtunedPolicyState {
+typedef struct KsmtunedDemandPolicy {
     bool boosting;
     uint64_t scans_end;         /* done when full_scans gets here */
     uint64_t scans_seen;
@@ -74,21 +74,21 @@ typedef struct KsmtunedPolicyState {
     uint64_t departures_seen;
     int64_t patient_until_ms;   /* until then no demand is urgent */
     int64_t hold_until_ms;      /* until then ksmd isn't woken at all */
-} KsmtunedPolicyState;
+} KsmtunedDemandPolicy;
 
-typedef struct KsmtunedDecision {
+typedef struct KsmtunedDemandDecision {
     bool boost;                 /* ksmd is to run hard now */
     bool end_service;           /* the pages being served are done; */
     bool begin_service;         /* then: serve the pages that wait */
     /* Decide again after this, or -1: when demand or departures change. */
     int64_t next_ms;
     const char *why;            /* for the log; static, NULL: no change */
-} KsmtunedDecision;
+} KsmtunedDemandDecision;
 
-KsmtunedDecision ksmtuned_policy_decide(KsmtunedPolicyState *state,
-                                        const KsmtunedReadings *readings);
+KsmtunedDemandDecision ksmtuned_policy_demand(KsmtunedDemandPolicy *state,
+                                        const KsmtunedDemandReadings *readings);
 
 /* How long a few pages wait for others. */
-int64_t ksmtuned_policy_wait_ms(const KsmtunedPolicyState *state);
+int64_t ksmtuned_policy_demand_wait_ms(const KsmtunedDemandPolicy *state);
 
 #endif

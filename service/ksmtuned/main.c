@@ -18,6 +18,8 @@
 #include <unistd.h>
 
 #include "config.h"
+#include "host/memory.h"
+#include "host/sysfs.h"
 #include "ksmd.h"
 #include "log.h"
 #include "runtime.h"
@@ -25,7 +27,6 @@
 
 #define EXIT_USAGE              2
 #define RUNTIME_DIR             "/run/ksmtuned"
-#define SYSFS_ROOT              "/sys/kernel/mm/ksm"
 #define PROC_ROOT               "/proc"
 /* The first descriptor that systemd passes. */
 #define LISTEN_FDS_START        3
@@ -78,7 +79,7 @@ static bool options_parse(Options *options, int *argc, char ***argv)
           "Put back the settings that a killed ksmtuned left, and exit",
           NULL },
         { "sysfs-root", 0, 0, G_OPTION_ARG_FILENAME, &options->sysfs_root,
-          "Where KSM's files are (default: " SYSFS_ROOT ")", "DIR" },
+          "Where KSM's files are (default: " KSM_SYSFS_ROOT ")", "DIR" },
         { "proc-root", 0, 0, G_OPTION_ARG_FILENAME, &options->proc_root,
           "Where proc(5) is (default: " PROC_ROOT ")", "DIR" },
         { "debug", 0, 0, G_OPTION_ARG_NONE, &options->debug,
@@ -104,7 +105,7 @@ static bool options_parse(Options *options, int *argc, char ***argv)
         return false;
     }
     option_default(&options->runtime_dir, RUNTIME_DIR);
-    option_default(&options->sysfs_root, SYSFS_ROOT);
+    option_default(&options->sysfs_root, KSM_SYSFS_ROOT);
     option_default(&options->proc_root, PROC_ROOT);
     return true;
 }
@@ -122,28 +123,16 @@ static void options_clear(Options *options)
 /* The number of pages that this host can hold in memory and swap. */
 static uint64_t host_pages(const char *proc_root, uint32_t page_size)
 {
-    g_autofree char *path = g_build_filename(proc_root, "meminfo", NULL);
-    g_autofree char *text = NULL;
-    const char *keys[] = { "MemTotal:", "SwapTotal:" };
-    uint64_t kib = 0;
-    size_t i;
+    g_autoptr(GError) error = NULL;
+    KsmMemory memory;
 
-    if (g_file_get_contents(path, &text, NULL, NULL)) {
-        for (i = 0; i < G_N_ELEMENTS(keys); i++) {
-            const char *found = strstr(text, keys[i]);
-
-            if (found) {
-                kib += g_ascii_strtoull(found + strlen(keys[i]), NULL, 10);
-            }
-        }
-    }
-    if (!kib) {
+    if (!ksm_memory_read(proc_root, &memory, &error)) {
         ksmtuned_log(KSMTUNED_LOG_WARNING,
-                     "%s: no MemTotal: engines may publish any number of "
-                     "pages; give another --proc-root", path);
+                     "%s: engines may publish any number of pages; give "
+                     "another --proc-root", error->message);
         return UINT64_MAX;
     }
-    return kib * 1024 / page_size;
+    return (memory.total_kib + memory.swap_total_kib) * 1024 / page_size;
 }
 
 /* Put back what a killed ksmtuned left behind. */
@@ -345,7 +334,7 @@ int main(int argc, char **argv)
     if (!options_parse(&k.options, &argc, &argv)) {
         status = EXIT_USAGE;
     } else if (k.options.version) {
-        printf("ksmtuned %s\n", KSMTUNED_VERSION);
+        printf("ksmtuned %s\n", KSM_SERVICES_VERSION);
         status = EXIT_SUCCESS;
     } else {
         ksmtuned_log_set_debug(k.options.debug);

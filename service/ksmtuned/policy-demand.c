@@ -26,11 +26,11 @@
  */
 #include <glib.h>
 
-#include "policy.h"
+#include "policy-demand.h"
 
 #define NS_PER_MS       1000000
 
-int64_t ksmtuned_policy_wait_ms(const KsmtunedPolicyState *state)
+int64_t ksmtuned_policy_demand_wait_ms(const KsmtunedDemandPolicy *state)
 {
     uint64_t scans_ms = state->scan_cost_ns / NS_PER_MS *
                         KSMTUNED_POLICY_DEMAND_SCANS;
@@ -43,7 +43,7 @@ int64_t ksmtuned_policy_wait_ms(const KsmtunedPolicyState *state)
                  KSMTUNED_POLICY_WAIT_MIN_MS, KSMTUNED_POLICY_WAIT_MAX_MS);
 }
 
-static bool policy_is_many(const KsmtunedReadings *r)
+static bool policy_is_many(const KsmtunedDemandReadings *r)
 {
     uint64_t walked_pages = MAX(r->merged_pages, r->marked_pages);
 
@@ -52,16 +52,16 @@ static bool policy_is_many(const KsmtunedReadings *r)
 }
 
 /* When the waiting pages are served, if they are many. */
-static int64_t policy_urgent_ms(const KsmtunedPolicyState *state,
-                                const KsmtunedReadings *r)
+static int64_t policy_urgent_ms(const KsmtunedDemandPolicy *state,
+                                const KsmtunedDemandReadings *r)
 {
     return MAX(r->oldest_ms + KSMTUNED_POLICY_GATHER_MS,
                state->patient_until_ms);
 }
 
 /* Note ksmd's progress since the last decision. */
-static void policy_follow(KsmtunedPolicyState *state,
-                          const KsmtunedReadings *r)
+static void policy_follow(KsmtunedDemandPolicy *state,
+                          const KsmtunedDemandReadings *r)
 {
     if (r->full_scans != state->scans_seen) {
         state->scan_cost_ns = (r->ksmd_cpu_ns - state->cpu_seen_ns) /
@@ -79,8 +79,8 @@ static void policy_follow(KsmtunedPolicyState *state,
                                     r->merged_pages);
 }
 
-static void policy_begin(KsmtunedPolicyState *state,
-                         const KsmtunedReadings *r, unsigned scans)
+static void policy_begin(KsmtunedDemandPolicy *state,
+                         const KsmtunedDemandReadings *r, unsigned scans)
 {
     if (!state->boosting) {
         state->scans_seen = r->full_scans;
@@ -93,20 +93,21 @@ static void policy_begin(KsmtunedPolicyState *state,
     state->merged_begin_pages = r->merged_pages;
 }
 
-static void policy_judge(KsmtunedPolicyState *state,
-                         const KsmtunedReadings *r)
+static void policy_judge(KsmtunedDemandPolicy *state,
+                         const KsmtunedDemandReadings *r)
 {
     uint64_t gained_pages = r->merged_pages > state->merged_begin_pages ?
                             r->merged_pages - state->merged_begin_pages : 0;
 
     if (gained_pages < r->serving_pages / 8) {
-        state->patient_until_ms = r->now_ms + ksmtuned_policy_wait_ms(state);
+        state->patient_until_ms = r->now_ms +
+                                  ksmtuned_policy_demand_wait_ms(state);
     }
 }
 
 /* Why ksmd's present task is over; NULL if it isn't. */
-static const char *policy_end_reason(KsmtunedPolicyState *state,
-                                     const KsmtunedReadings *r)
+static const char *policy_end_reason(KsmtunedDemandPolicy *state,
+                                     const KsmtunedDemandReadings *r)
 {
     int64_t stall_ms = r->progress_known ? KSMTUNED_POLICY_STALL_MS :
                                            KSMTUNED_POLICY_BLIND_STALL_MS;
@@ -125,8 +126,8 @@ static const char *policy_end_reason(KsmtunedPolicyState *state,
 }
 
 /* How many scans are needed now for a task not yet begun; 0 if none. */
-static unsigned policy_scans_needed(KsmtunedPolicyState *state,
-                                    const KsmtunedReadings *r,
+static unsigned policy_scans_needed(KsmtunedDemandPolicy *state,
+                                    const KsmtunedDemandReadings *r,
                                     const char **why)
 {
     if (r->now_ms < state->hold_until_ms) {
@@ -137,7 +138,7 @@ static unsigned policy_scans_needed(KsmtunedPolicyState *state,
         return KSMTUNED_POLICY_DEMAND_SCANS;
     }
     if (r->waiting_pages &&
-        r->now_ms - r->oldest_ms >= ksmtuned_policy_wait_ms(state)) {
+        r->now_ms - r->oldest_ms >= ksmtuned_policy_demand_wait_ms(state)) {
         *why = "pages have waited long";
         return KSMTUNED_POLICY_DEMAND_SCANS;
     }
@@ -150,8 +151,8 @@ static unsigned policy_scans_needed(KsmtunedPolicyState *state,
 }
 
 /* When to decide again while ksmd rests. */
-static int64_t policy_rest_ms(const KsmtunedPolicyState *state,
-                              const KsmtunedReadings *r)
+static int64_t policy_rest_ms(const KsmtunedDemandPolicy *state,
+                              const KsmtunedDemandReadings *r)
 {
     int64_t at_ms;
 
@@ -160,7 +161,7 @@ static int64_t policy_rest_ms(const KsmtunedPolicyState *state,
     }
     at_ms = r->now_ms;
     if (r->waiting_pages) {
-        at_ms = r->oldest_ms + ksmtuned_policy_wait_ms(state);
+        at_ms = r->oldest_ms + ksmtuned_policy_demand_wait_ms(state);
         if (policy_is_many(r)) {
             at_ms = MIN(at_ms, policy_urgent_ms(state, r));
         }
@@ -169,10 +170,10 @@ static int64_t policy_rest_ms(const KsmtunedPolicyState *state,
     return MAX(at_ms - r->now_ms, 1);
 }
 
-KsmtunedDecision ksmtuned_policy_decide(KsmtunedPolicyState *state,
-                                        const KsmtunedReadings *r)
+KsmtunedDemandDecision ksmtuned_policy_demand(KsmtunedDemandPolicy *state,
+                                        const KsmtunedDemandReadings *r)
 {
-    KsmtunedDecision decision = { .next_ms = -1 };
+    KsmtunedDemandDecision decision = { .next_ms = -1 };
     bool boosted = state->boosting;
     unsigned scans;
 

@@ -8,14 +8,14 @@
 #include <glib.h>
 #include <string.h>
 
-#include "policy.h"
+#include "policy-demand.h"
 
 #define NS_PER_MS       UINT64_C(1000000)
 
 typedef struct Host {
-    KsmtunedPolicyState state;
-    KsmtunedReadings in;
-    KsmtunedDecision out;
+    KsmtunedDemandPolicy state;
+    KsmtunedDemandReadings in;
+    KsmtunedDemandDecision out;
 } Host;
 
 static void host_init(Host *host)
@@ -30,7 +30,7 @@ static void host_init(Host *host)
 /* Ask, and do what the policy says, as the tuner does. */
 static void host_decide(Host *host)
 {
-    host->out = ksmtuned_policy_decide(&host->state, &host->in);
+    host->out = ksmtuned_policy_demand(&host->state, &host->in);
     if (host->out.end_service) {
         host->in.serving_pages = 0;
     }
@@ -222,16 +222,16 @@ static void test_cost(void)
         }
         g_assert_cmpfloat((double)(host.in.ksmd_cpu_ns - begin_ns), <=,
                           (host.in.now_ms - begin_ms) * NS_PER_MS / 200.0);
-        g_assert_cmpint(ksmtuned_policy_wait_ms(&host.state), <=,
+        g_assert_cmpint(ksmtuned_policy_demand_wait_ms(&host.state), <=,
                         KSMTUNED_POLICY_WAIT_MAX_MS);
     }
 }
 
 static void test_cost_limit(void)
 {
-    KsmtunedPolicyState state = { .scan_cost_ns = UINT64_MAX };
+    KsmtunedDemandPolicy state = { .scan_cost_ns = UINT64_MAX };
 
-    g_assert_cmpint(ksmtuned_policy_wait_ms(&state), ==,
+    g_assert_cmpint(ksmtuned_policy_demand_wait_ms(&state), ==,
                     KSMTUNED_POLICY_WAIT_MAX_MS);
 }
 

@@ -8,14 +8,14 @@
  * nothing is pending.
  */
 #include "log.h"
-#include "policy.h"
+#include "policy-demand.h"
 #include "tuner.h"
 
 struct KsmtunedTuner {
     KsmtunedKsmd *ksmd;
     KsmtunedStats *stats;
     KsmtunedDemand demand;
-    KsmtunedPolicyState policy;
+    KsmtunedDemandPolicy policy;
     bool usable;
     bool boosted;               /* ksmd has the settings of a boost */
     uint64_t wakeups;
@@ -55,7 +55,7 @@ static void tuner_kick(KsmtunedTuner *tuner)
     }
 }
 
-static void tuner_read(KsmtunedTuner *tuner, KsmtunedReadings *readings)
+static void tuner_read(KsmtunedTuner *tuner, KsmtunedDemandReadings *readings)
 {
     KsmtunedDemandSum sum = ksmtuned_demand_sum(&tuner->demand);
     KsmtunedKsmdReadings ksmd = { 0 };
@@ -63,7 +63,7 @@ static void tuner_read(KsmtunedTuner *tuner, KsmtunedReadings *readings)
     if (tuner->usable) {
         ksmtuned_ksmd_read(tuner->ksmd, &ksmd);
     }
-    *readings = (KsmtunedReadings) {
+    *readings = (KsmtunedDemandReadings) {
         .now_ms = g_get_monotonic_time() / 1000,
         .ksmd_usable = tuner->usable,
         .ksmd_runs = ksmd.runs,
@@ -94,7 +94,7 @@ static void tuner_boost(KsmtunedTuner *tuner)
                  "ksmtuned is started again with the right to write there",
                  error->message);
     tuner->usable = false;
-    tuner->policy = (KsmtunedPolicyState) { 0 };
+    tuner->policy = (KsmtunedDemandPolicy) { 0 };
 }
 
 /* What can't be put back now is put back with the next boost, or at the end. */
@@ -113,11 +113,11 @@ static bool tuner_restore(KsmtunedTuner *tuner)
 
 static void tuner_run(KsmtunedTuner *tuner)
 {
-    KsmtunedReadings readings;
-    KsmtunedDecision decision;
+    KsmtunedDemandReadings readings;
+    KsmtunedDemandDecision decision;
 
     tuner_read(tuner, &readings);
-    decision = ksmtuned_policy_decide(&tuner->policy, &readings);
+    decision = ksmtuned_policy_demand(&tuner->policy, &readings);
     if (decision.why) {
         ksmtuned_log(KSMTUNED_LOG_DEBUG, "ksmd %s: %s (%" G_GUINT64_FORMAT
                      " pages wait, %" G_GUINT64_FORMAT " served, %"

@@ -1,0 +1,39 @@
+/*
+ * The QEMU processes of the host, from /proc
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+#ifndef KSM_GUESTS_H
+#define KSM_GUESTS_H
+
+#include <glib.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+/* What KSM does for a process: Linux >= 5.19 has some, 6.1 has all of it. */
+typedef struct KsmGuestMerging {
+    bool known;
+    uint64_t merging_pages;     /* its pages that are merged with others */
+    uint64_t zero_pages;        /* and with the kernel's page of zeros */
+    int64_t profit_bytes;       /* saved less what KSM needs for it */
+} KsmGuestMerging;
+
+typedef struct KsmGuest {
+    pid_t pid;
+    char *name;                 /* of its -name; else NULL */
+    char *command_line;         /* its arguments, with a space between two */
+    uint64_t resident_kib;      /* a merged page counts in each of its guests */
+    KsmGuestMerging merging;
+} KsmGuest;
+
+void ksm_guest_free(KsmGuest *guest);
+
+/*
+ * All of them, by pid.  A process is one if its program's name says so:
+ * qemu-system-*, qemu-kvm or kvm.  @proc_root has the files of /proc.  What
+ * ends meanwhile is left out.
+ */
+GPtrArray *ksm_guests_find(const char *proc_root);
+
+#endif

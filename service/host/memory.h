@@ -1,0 +1,25 @@
+/*
+ * The host's memory, from /proc/meminfo
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+#ifndef KSM_MEMORY_H
+#define KSM_MEMORY_H
+
+#include <glib.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+typedef struct KsmMemory {
+    uint64_t total_kib;
+    /* MemFree, Buffers and Cached: what ksmtuned's original calls free. */
+    uint64_t unused_kib;
+    uint64_t available_kib;     /* without swapping; Linux >= 3.14 */
+    uint64_t swap_total_kib;
+} KsmMemory;
+
+/* @proc_root has the files of /proc.  MemTotal must be there, not the rest. */
+bool ksm_memory_read(const char *proc_root, KsmMemory *memory,
+                     GError **error);
+
+#endif
