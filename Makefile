@@ -7,7 +7,8 @@ QEMU := $(BUILD)/qemu/qemu-system-x86_64
 KSMTUNED := $(BUILD)/service/ksmtuned
 
 .PHONY: all deps source qemu service guest kmod kmod-install kmod-remove \
-        kmod-guest kmod-6.1 kmod-7.3 kmod-debug stock-qemu run run-arguments \
+        kmod-guest kmod-6.1 kmod-7.3 kmod-debug stock-qemu \
+        original-ksmtuned run run-arguments \
         check check-all check-kvm-work check-kmod check-kmod-kernels \
         check-kmod-debug check-kmod-static check-kmod-torture \
         check-kmod-install check-sanitize check-valgrind check-qemu torture \
@@ -85,6 +86,9 @@ kmod-install kmod-remove: kmod-%:
 stock-qemu: deps
 	@scripts/stock-qemu
 
+original-ksmtuned: deps
+	@scripts/original-ksmtuned
+
 kmod-guest: guest
 	@scripts/kmod-build $(BUILD)/guest/headers/build $(BUILD)/kmod-guest W=1
 
@@ -106,7 +110,7 @@ run: run-arguments qemu service guest \
      $(if $(filter ksmfs,$(BACKEND)),kmod-guest)
 	@python3 scripts/run-demo
 
-check: qemu service guest kmod-guest stock-qemu
+check: qemu service guest kmod-guest stock-qemu original-ksmtuned
 	tests/run-checks $(BUILD) series engine service qemu qemu-with-ksm host \
 	    kmod kvm
 
@@ -155,7 +159,7 @@ check-sanitize: source
 	    qtest-x86_64/ksm-rendezvous-test test-ksm-budget \
 	    test-ksm-hasher test-ksm-marks test-ksm-tracker
 
-check-valgrind: service
+check-valgrind: service original-ksmtuned
 	meson test -C $(BUILD)/service --setup=valgrind
 	meson test -C $(BUILD)/service --setup=valgrindhost
 

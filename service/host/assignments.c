@@ -79,10 +79,9 @@ static void assignment_parse(const char *text, unsigned line,
     if (!strcmp(word[0], "export") && word[1]) {
         word++;
     }
-    fault = assignment_fault(word);
-    if (!fault && assignment_expands(text)) {
-        fault = "no variable is expanded and no command run here";
-    }
+    fault = assignment_expands(text) ?
+            "no variable is expanded and no command run here" :
+            assignment_fault(word);
     if (fault) {
         no_assignment(text, line, fault, opaque);
         return;

@@ -23,7 +23,7 @@ static bool guest_is_qemu(const char *program)
 {
     g_autofree char *name = g_path_get_basename(program);
 
-    return g_str_has_prefix(name, "qemu-system-") ||
+    return g_str_has_prefix(name, "qemu-system") ||
            !strcmp(name, "qemu-kvm") || !strcmp(name, "kvm");
 }
 

@@ -31,7 +31,7 @@ void ksm_guest_free(KsmGuest *guest);
 
 /*
  * All of them, by pid.  A process is one if its program's name says so:
- * qemu-system-*, qemu-kvm or kvm.  @proc_root has the files of /proc.  What
+ * qemu-system*, qemu-kvm or kvm.  @proc_root has the files of /proc.  What
  * ends meanwhile is left out.
  */
 GPtrArray *ksm_guests_find(const char *proc_root);

@@ -3,11 +3,10 @@
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  *
- * Settings are changed only for the time of a boost.  The original ones are
- * kept in a state file that is there before the first change and goes after
- * the last one was undone: whoever finds it knows what to put back.  A setting
- * that no longer has the value of the boost was changed by someone else, whose
- * wish counts.
+ * The original settings are kept in a state file that is there before the
+ * first change and goes after the last one was undone: whoever finds it knows
+ * what to put back.  A setting that has none of the values that we gave it was
+ * changed by someone else, whose wish counts.
  *
  * max_page_sharing and merge_across_nodes are never touched: the kernel allows
  * that only while nothing is merged.
@@ -21,26 +20,25 @@
 #include "ksmd.h"
 #include "log.h"
 
-#define STATE_GROUP     "original"
-
-typedef struct KsmdSetting {
-    const char *name;
-    const char *boost;          /* its value while ksmd runs hard */
-    bool optional;              /* not in all kernels */
-} KsmdSetting;
+#define STATE_ORIGINAL  "original"
+/* What we have set, or were about to: a list for each. */
+#define STATE_SET       "set"
 
 /*
- * In the order in which a boost sets them; they are restored the other way
- * round.  An active advisor refuses pages_to_scan, so it goes first and comes
- * back last; "run" starts ksmd last and stops it first.
+ * In the order in which they are set; they are restored the other way round.
+ * An active advisor refuses pages_to_scan, so it goes first and comes back
+ * last; "run" starts ksmd last and stops it first.
  */
-static const KsmdSetting ksmd_settings[] = {
-    { "advisor_mode", "none", true },
-    { "smart_scan", "0", true },
-    { "use_zero_pages", "1", true },
-    { "pages_to_scan", "4096", false },
-    { "sleep_millisecs", "0", false },
-    { "run", "1", false },
+static const struct {
+    const char *name;
+    bool optional;              /* not in all kernels */
+} ksmd_settings[KSMTUNED_KSMD_SETTINGS] = {
+    [KSMTUNED_KSMD_ADVISOR_MODE] = { "advisor_mode", true },
+    [KSMTUNED_KSMD_SMART_SCAN] = { "smart_scan", true },
+    [KSMTUNED_KSMD_USE_ZERO_PAGES] = { "use_zero_pages", true },
+    [KSMTUNED_KSMD_PAGES_TO_SCAN] = { "pages_to_scan", false },
+    [KSMTUNED_KSMD_SLEEP_MILLISECS] = { "sleep_millisecs", false },
+    [KSMTUNED_KSMD_RUN] = { "run", false },
 };
 
 struct KsmtunedKsmd {
@@ -98,12 +96,11 @@ bool ksmtuned_ksmd_probe(KsmtunedKsmd *ksmd)
     size_t i;
 
     for (i = 0; i < G_N_ELEMENTS(ksmd_settings); i++) {
-        const KsmdSetting *setting = &ksmd_settings[i];
         g_autofree char *path = g_build_filename(ksmd->sysfs_root,
-                                                 setting->name, NULL);
+                                                 ksmd_settings[i].name, NULL);
 
         if (access(path, R_OK | W_OK) == 0 ||
-            (errno == ENOENT && setting->optional)) {
+            (errno == ENOENT && ksmd_settings[i].optional)) {
             continue;
         }
         ksmtuned_log(KSMTUNED_LOG_WARNING,
@@ -196,47 +193,95 @@ bool ksmtuned_ksmd_is_changed(const KsmtunedKsmd *ksmd)
     return g_file_test(ksmd->state_path, G_FILE_TEST_EXISTS);
 }
 
-/* Write the state file: every setting as it is now. */
-static bool ksmd_save(const KsmtunedKsmd *ksmd, GError **error)
+static GKeyFile *ksmd_load(const KsmtunedKsmd *ksmd, GError **error)
 {
     g_autoptr(GKeyFile) state = g_key_file_new();
+
+    if (!g_key_file_load_from_file(state, ksmd->state_path, G_KEY_FILE_NONE,
+                                   error)) {
+        g_prefix_error(error, "can't read the state file %s, remove it and "
+                       "check the settings in %s: ", ksmd->state_path,
+                       ksmd->sysfs_root);
+        return NULL;
+    }
+    return g_steal_pointer(&state);
+}
+
+/*
+ * Note that @name, now @value, is to be @wanted.  The value that it has now
+ * stays in the list if it is of ours: the write may never come about.
+ */
+static void ksmd_note(GKeyFile *state, const char *name, const char *value,
+                      const char *wanted)
+{
+    const char *values[] = { wanted, value };
+    g_auto(GStrv) ours = g_key_file_get_string_list(state, STATE_SET, name,
+                                                    NULL, NULL);
+    bool both = ours && strcmp(value, wanted) &&
+                g_strv_contains((const char *const *)ours, value);
+
+    if (!g_key_file_has_key(state, STATE_ORIGINAL, name, NULL)) {
+        g_key_file_set_string(state, STATE_ORIGINAL, name, value);
+    }
+    g_key_file_set_string_list(state, STATE_SET, name, values,
+                               both ? 2 : 1);
+}
+
+/* Write to the state file what is to be changed, and what it was. */
+static bool ksmd_save(const KsmtunedKsmd *ksmd, const KsmtunedKsmdPlan *plan,
+                      GError **error)
+{
+    g_autoptr(GKeyFile) state = NULL;
+    g_autofree char *before = NULL;
     g_autofree char *text = NULL;
     size_t i;
 
-    for (i = 0; i < G_N_ELEMENTS(ksmd_settings); i++) {
-        const KsmdSetting *setting = &ksmd_settings[i];
-        g_autofree char *value = ksmd_get(ksmd, setting->name);
+    /* Where a restore failed, the file still has the original ones. */
+    state = ksmtuned_ksmd_is_changed(ksmd) ? ksmd_load(ksmd, error) :
+                                             g_key_file_new();
+    if (!state) {
+        return false;
+    }
+    before = g_key_file_to_data(state, NULL, NULL);
+    for (i = 0; i < KSMTUNED_KSMD_SETTINGS; i++) {
+        g_autofree char *value = NULL;
 
+        if (!plan->values[i]) {
+            continue;
+        }
+        value = ksmd_get(ksmd, ksmd_settings[i].name);
         if (value) {
-            g_key_file_set_string(state, STATE_GROUP, setting->name, value);
-        } else if (!setting->optional) {
+            ksmd_note(state, ksmd_settings[i].name, value, plan->values[i]);
+        } else if (!ksmd_settings[i].optional) {
             g_set_error(error, G_FILE_ERROR, G_FILE_ERROR_NOENT,
-                        "can't read %s/%s", ksmd->sysfs_root, setting->name);
+                        "can't read %s/%s", ksmd->sysfs_root,
+                        ksmd_settings[i].name);
             return false;
         }
     }
     text = g_key_file_to_data(state, NULL, NULL);
-    return g_file_set_contents_full(ksmd->state_path, text, -1,
+    return !strcmp(text, before) ||
+           g_file_set_contents_full(ksmd->state_path, text, -1,
                                     G_FILE_SET_CONTENTS_CONSISTENT |
                                     G_FILE_SET_CONTENTS_DURABLE, 0600, error);
 }
 
-bool ksmtuned_ksmd_boost(KsmtunedKsmd *ksmd, GError **error)
+bool ksmtuned_ksmd_apply(KsmtunedKsmd *ksmd, const KsmtunedKsmdPlan *plan,
+                         GError **error)
 {
     size_t i;
 
-    /* Where a restore failed, the file still has the original ones. */
-    if (!ksmtuned_ksmd_is_changed(ksmd) && !ksmd_save(ksmd, error)) {
+    if (!ksmd_save(ksmd, plan, error)) {
         return false;
     }
-    for (i = 0; i < G_N_ELEMENTS(ksmd_settings); i++) {
-        const KsmdSetting *setting = &ksmd_settings[i];
-        g_autofree char *value = ksmd_get(ksmd, setting->name);
+    for (i = 0; i < KSMTUNED_KSMD_SETTINGS; i++) {
+        g_autofree char *value = plan->values[i] ?
+                                 ksmd_get(ksmd, ksmd_settings[i].name) : NULL;
 
-        if (!value || !strcmp(value, setting->boost)) {
+        if (!value || !strcmp(value, plan->values[i])) {
             continue;
         }
-        if (!ksmd_set(ksmd, setting->name, setting->boost, error)) {
+        if (!ksmd_set(ksmd, ksmd_settings[i].name, plan->values[i], error)) {
             g_autoptr(GError) undo = NULL;
 
             if (!ksmtuned_ksmd_restore(ksmd, &undo)) {
@@ -248,45 +293,37 @@ bool ksmtuned_ksmd_boost(KsmtunedKsmd *ksmd, GError **error)
     return true;
 }
 
-static bool ksmd_restore_setting(const KsmtunedKsmd *ksmd,
-                                 const KsmdSetting *setting,
-                                 const char *original, GError **error)
+static bool ksmd_restore_setting(const KsmtunedKsmd *ksmd, GKeyFile *state,
+                                 const char *name, GError **error)
 {
-    g_autofree char *value = ksmd_get(ksmd, setting->name);
+    g_autofree char *value = ksmd_get(ksmd, name);
+    g_autofree char *original = g_key_file_get_string(state, STATE_ORIGINAL,
+                                                      name, NULL);
+    g_auto(GStrv) ours = g_key_file_get_string_list(state, STATE_SET, name,
+                                                    NULL, NULL);
 
-    if (!value || strcmp(value, setting->boost) ||
-        !strcmp(original, setting->boost)) {
+    if (!value || !original || !ours || !strcmp(value, original) ||
+        !g_strv_contains((const char *const *)ours, value)) {
         return true;
     }
-    if (!strcmp(setting->name, "run") && !strcmp(original, "2")) {
-        /* It was stopped.  Writing 2 again would unmerge all pages. */
-        original = "0";
-    }
-    return ksmd_set(ksmd, setting->name, original, error);
+    /* It was stopped.  Writing 2 again would unmerge all pages. */
+    return ksmd_set(ksmd, name, !strcmp(name, "run") &&
+                    !strcmp(original, "2") ? "0" : original, error);
 }
 
 bool ksmtuned_ksmd_restore(KsmtunedKsmd *ksmd, GError **error)
 {
-    g_autoptr(GKeyFile) state = g_key_file_new();
+    g_autoptr(GKeyFile) state = ksmd_load(ksmd, error);
     size_t i;
     bool ok = true;
 
-    if (!g_key_file_load_from_file(state, ksmd->state_path, G_KEY_FILE_NONE,
-                                   error)) {
-        g_prefix_error(error, "can't read the state file %s, remove it and "
-                       "check the settings in %s: ", ksmd->state_path,
-                       ksmd->sysfs_root);
+    if (!state) {
         return false;
     }
-    for (i = G_N_ELEMENTS(ksmd_settings); i-- > 0;) {
-        const KsmdSetting *setting = &ksmd_settings[i];
-        g_autofree char *original = NULL;
-
-        original = g_key_file_get_string(state, STATE_GROUP, setting->name,
-                                         NULL);
+    for (i = KSMTUNED_KSMD_SETTINGS; i-- > 0;) {
         /* Go on after an error: restore as much as can be. */
-        if (original && !ksmd_restore_setting(ksmd, setting, original,
-                                              ok ? error : NULL)) {
+        if (!ksmd_restore_setting(ksmd, state, ksmd_settings[i].name,
+                                  ok ? error : NULL)) {
             ok = false;
         }
     }

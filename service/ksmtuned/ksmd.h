@@ -12,6 +12,21 @@
 
 typedef struct KsmtunedKsmd KsmtunedKsmd;
 
+typedef enum KsmtunedKsmdSetting {
+    KSMTUNED_KSMD_ADVISOR_MODE,
+    KSMTUNED_KSMD_SMART_SCAN,
+    KSMTUNED_KSMD_USE_ZERO_PAGES,
+    KSMTUNED_KSMD_PAGES_TO_SCAN,
+    KSMTUNED_KSMD_SLEEP_MILLISECS,
+    KSMTUNED_KSMD_RUN,
+    KSMTUNED_KSMD_SETTINGS
+} KsmtunedKsmdSetting;
+
+/* What they are to be; NULL: as it is. */
+typedef struct KsmtunedKsmdPlan {
+    const char *values[KSMTUNED_KSMD_SETTINGS];
+} KsmtunedKsmdPlan;
+
 typedef struct KsmtunedKsmdReadings {
     bool runs;                  /* "run" is 1 */
     bool progress_known;
@@ -38,13 +53,14 @@ void ksmtuned_ksmd_read(KsmtunedKsmd *ksmd, KsmtunedKsmdReadings *readings);
 bool ksmtuned_ksmd_runs(const KsmtunedKsmd *ksmd);
 
 /*
- * Save the settings found and let ksmd run hard.  Returns false, with the
- * reason in @error and everything restored, if it can't.
+ * Save what is found of the settings in @plan, and set them.  Returns false,
+ * with the reason in @error and everything restored, if it can't.
  */
-bool ksmtuned_ksmd_boost(KsmtunedKsmd *ksmd, GError **error);
+bool ksmtuned_ksmd_apply(KsmtunedKsmd *ksmd, const KsmtunedKsmdPlan *plan,
+                         GError **error);
 
 /*
- * Put back what was found before the boost, or before that of a killed
+ * Put back what was found before the first plan, or before that of a killed
  * ksmtuned.  What was changed by someone else since stays.  Stopping takes up
  * to a batch of pages, some 10 ms.  On failure the state file remains.
  */

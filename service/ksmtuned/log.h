@@ -18,8 +18,12 @@ typedef enum KsmtunedLogLevel {
     KSMTUNED_LOG_DEBUG = 7,
 } KsmtunedLogLevel;
 
-/* Log debug lines too; off at first. */
-void ksmtuned_log_set_debug(bool debug);
+/*
+ * @debug: log debug lines, too; off at first.  They go to the end of the file
+ * @path instead, each with the time, if it isn't NULL and can be written.  It
+ * is opened anew for each: something else may rotate it.
+ */
+void ksmtuned_log_set_debug(bool debug, const char *path);
 
 void ksmtuned_log(KsmtunedLogLevel level, const char *format, ...)
     G_GNUC_PRINTF(2, 3);

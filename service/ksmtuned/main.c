@@ -26,6 +26,7 @@
 #include "server.h"
 
 #define EXIT_USAGE              2
+#define CONFIG_FILE             "/etc/ksmtuned.conf"
 #define RUNTIME_DIR             "/run/ksmtuned"
 #define PROC_ROOT               "/proc"
 /* The first descriptor that systemd passes. */
@@ -38,6 +39,7 @@ typedef struct Options {
     char *sysfs_root;
     char *proc_root;
     char *stats_file;
+    char *config;
     gboolean restore;
     gboolean debug;
     gboolean version;
@@ -45,6 +47,7 @@ typedef struct Options {
 
 typedef struct Ksmtuned {
     Options options;
+    KsmtunedSettings settings;
     GMainLoop *loop;
     KsmtunedRuntime *runtime;
     KsmtunedKsmd *ksmd;
@@ -75,6 +78,8 @@ static bool options_parse(Options *options, int *argc, char ***argv)
           RUNTIME_DIR ")", "DIR" },
         { "stats-file", 0, 0, G_OPTION_ARG_FILENAME, &options->stats_file,
           "Write statistics there, at most once a second", "PATH" },
+        { "config", 0, 0, G_OPTION_ARG_FILENAME, &options->config,
+          "Read settings from there (default: " CONFIG_FILE ")", "PATH" },
         { "restore", 0, 0, G_OPTION_ARG_NONE, &options->restore,
           "Put back the settings that a killed ksmtuned left, and exit",
           NULL },
@@ -105,6 +110,7 @@ static bool options_parse(Options *options, int *argc, char ***argv)
         return false;
     }
     option_default(&options->runtime_dir, RUNTIME_DIR);
+    option_default(&options->config, CONFIG_FILE);
     option_default(&options->sysfs_root, KSM_SYSFS_ROOT);
     option_default(&options->proc_root, PROC_ROOT);
     return true;
@@ -118,6 +124,7 @@ static void options_clear(Options *options)
     g_free(options->sysfs_root);
     g_free(options->proc_root);
     g_free(options->stats_file);
+    g_free(options->config);
 }
 
 /* The number of pages that this host can hold in memory and swap. */
@@ -234,6 +241,14 @@ static gboolean ksmtuned_stop(gpointer opaque)
     return G_SOURCE_CONTINUE;
 }
 
+static gboolean ksmtuned_retune(gpointer opaque)
+{
+    Ksmtuned *k = opaque;
+
+    ksmtuned_tuner_retune(k->tuner);
+    return G_SOURCE_CONTINUE;
+}
+
 static gboolean ksmtuned_log_stats(gpointer opaque)
 {
     Ksmtuned *k = opaque;
@@ -260,8 +275,13 @@ static int ksmtuned_serve(Ksmtuned *k)
     k->shared.entries_max = host_pages(k->options.proc_root,
                                        k->shared.page_size);
     k->domain = k->shared.domain = ksmtuned_domain_new(ksmtuned_client_tell);
-    k->tuner = k->shared.tuner =
-        ksmtuned_tuner_new(k->ksmd, ksmtuned_ksmd_probe(k->ksmd));
+    k->tuner = k->shared.tuner = ksmtuned_tuner_new(
+        &(KsmtunedTunerHost) {
+            .ksmd = k->ksmd,
+            .usable = ksmtuned_ksmd_probe(k->ksmd),
+            .proc_root = k->options.proc_root,
+            .sysfs_root = k->options.sysfs_root,
+        }, &k->settings);
     k->stats = k->shared.stats =
         ksmtuned_stats_new(k->options.stats_file, ksmtuned_collect, k);
     ksmtuned_tuner_set_stats(k->tuner, k->stats);
@@ -271,6 +291,7 @@ static int ksmtuned_serve(Ksmtuned *k)
     g_unix_signal_add(SIGTERM, ksmtuned_stop, k);
     g_unix_signal_add(SIGINT, ksmtuned_stop, k);
     g_unix_signal_add(SIGHUP, ksmtuned_stop, k);
+    g_unix_signal_add(SIGUSR1, ksmtuned_retune, k);
     g_unix_signal_add(SIGUSR2, ksmtuned_log_stats, k);
     ksmtuned_raise_limits();
     if (!ksmtuned_listen(k)) {
@@ -301,6 +322,7 @@ static bool ksmtuned_unwind(Ksmtuned *k)
     ksmtuned_ksmd_free(k->ksmd);
     ksmtuned_runtime_close(k->runtime);
     g_clear_pointer(&k->loop, g_main_loop_unref);
+    ksmtuned_settings_clear(&k->settings);
     options_clear(&k->options);
     return restored;
 }
@@ -321,7 +343,13 @@ static int ksmtuned_run(Ksmtuned *k)
     if (!ksmtuned_recover(k)) {
         return EXIT_FAILURE;
     }
-    return options->restore ? EXIT_SUCCESS : ksmtuned_serve(k);
+    if (options->restore) {
+        return EXIT_SUCCESS;
+    }
+    ksmtuned_settings_read(&k->settings, options->config);
+    ksmtuned_log_set_debug(options->debug || k->settings.debug,
+                           k->settings.debug ? k->settings.logfile : NULL);
+    return ksmtuned_serve(k);
 }
 
 int main(int argc, char **argv)
@@ -337,7 +365,7 @@ int main(int argc, char **argv)
         printf("ksmtuned %s\n", KSM_SERVICES_VERSION);
         status = EXIT_SUCCESS;
     } else {
-        ksmtuned_log_set_debug(k.options.debug);
+        ksmtuned_log_set_debug(k.options.debug, NULL);
         status = ksmtuned_run(&k);
     }
     if (!ksmtuned_unwind(&k)) {

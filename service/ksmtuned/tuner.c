@@ -3,21 +3,41 @@
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  *
- * Reads the clock, the demand and ksmd, asks the policy, does what it says and
- * sets a timer to when it wants to be asked again.  There is no timer while
- * nothing is pending.
+ * Takes readings, asks the policy in force, does what it says and sets a timer
+ * to when it wants to be asked again.  With the policy "demand" there is no
+ * timer while nothing is pending.
  */
+#include <stdio.h>
+
+#include "commitment.h"
+#include "host/memory.h"
 #include "log.h"
+#include "policy-classic.h"
 #include "policy-demand.h"
 #include "tuner.h"
 
+/* While ksmd runs on demand. */
+static const KsmtunedKsmdPlan tuner_boost_plan = {
+    .values = {
+        [KSMTUNED_KSMD_ADVISOR_MODE] = "none",
+        [KSMTUNED_KSMD_SMART_SCAN] = "0",
+        [KSMTUNED_KSMD_USE_ZERO_PAGES] = "1",
+        [KSMTUNED_KSMD_PAGES_TO_SCAN] = "4096",
+        [KSMTUNED_KSMD_SLEEP_MILLISECS] = "0",
+        [KSMTUNED_KSMD_RUN] = "1",
+    },
+};
+
 struct KsmtunedTuner {
-    KsmtunedKsmd *ksmd;
+    KsmtunedTunerHost host;
+    const KsmtunedSettings *settings;
     KsmtunedStats *stats;
     KsmtunedDemand demand;
-    KsmtunedDemandPolicy policy;
-    bool usable;
-    bool boosted;               /* ksmd has the settings of a boost */
+    KsmtunedDemandPolicy demand_policy;
+    KsmtunedClassicPolicy classic_policy;
+    bool on_demand;             /* the policy in force */
+    bool running;               /* a plan is in force in which ksmd runs */
+    bool held;                  /* someone stopped it in mid-plan */
     uint64_t wakeups;
     guint timer;
 };
@@ -44,15 +64,21 @@ static void tuner_run_after(KsmtunedTuner *tuner, int64_t ms)
     }
 }
 
-/* The demand changed.  While ksmd runs, the next tick sees it. */
-static void tuner_kick(KsmtunedTuner *tuner)
+static void tuner_touch_stats(KsmtunedTuner *tuner)
 {
-    if (!tuner->boosted) {
-        tuner_run_after(tuner, 0);
-    }
     if (tuner->stats) {
         ksmtuned_stats_touch(tuner->stats);
     }
+}
+
+/* The demand changed.  While ksmd runs for it, the next tick sees it. */
+static void tuner_kick(KsmtunedTuner *tuner)
+{
+    if (tuner->on_demand ? !tuner->running :
+        tuner->settings->policy == KSMTUNED_POLICY_AUTO) {
+        tuner_run_after(tuner, 0);
+    }
+    tuner_touch_stats(tuner);
 }
 
 static void tuner_read(KsmtunedTuner *tuner, KsmtunedDemandReadings *readings)
@@ -60,12 +86,12 @@ static void tuner_read(KsmtunedTuner *tuner, KsmtunedDemandReadings *readings)
     KsmtunedDemandSum sum = ksmtuned_demand_sum(&tuner->demand);
     KsmtunedKsmdReadings ksmd = { 0 };
 
-    if (tuner->usable) {
-        ksmtuned_ksmd_read(tuner->ksmd, &ksmd);
+    if (tuner->host.usable) {
+        ksmtuned_ksmd_read(tuner->host.ksmd, &ksmd);
     }
     *readings = (KsmtunedDemandReadings) {
         .now_ms = g_get_monotonic_time() / 1000,
-        .ksmd_usable = tuner->usable,
+        .ksmd_usable = tuner->host.usable,
         .ksmd_runs = ksmd.runs,
         .progress_known = ksmd.progress_known,
         .progress = ksmd.progress,
@@ -80,30 +106,32 @@ static void tuner_read(KsmtunedTuner *tuner, KsmtunedDemandReadings *readings)
     };
 }
 
-static void tuner_boost(KsmtunedTuner *tuner)
+static void tuner_apply(KsmtunedTuner *tuner, const KsmtunedKsmdPlan *plan,
+                        bool runs)
 {
     g_autoptr(GError) error = NULL;
 
-    if (ksmtuned_ksmd_boost(tuner->ksmd, &error)) {
-        tuner->boosted = true;
-        tuner->wakeups++;
+    if (ksmtuned_ksmd_apply(tuner->host.ksmd, plan, &error)) {
+        tuner->wakeups += runs && !tuner->running;
+        tuner->running = runs;
         return;
     }
     ksmtuned_log(KSMTUNED_LOG_ERROR,
-                 "can't wake ksmd: %s; engines only learn their twins until "
+                 "can't set ksmd: %s; engines only learn their twins until "
                  "ksmtuned is started again with the right to write there",
                  error->message);
-    tuner->usable = false;
-    tuner->policy = (KsmtunedDemandPolicy) { 0 };
+    tuner->host.usable = false;
+    tuner->running = false;
+    tuner->demand_policy = (KsmtunedDemandPolicy) { 0 };
 }
 
-/* What can't be put back now is put back with the next boost, or at the end. */
+/* What can't be put back now is put back with the next plan, or at the end. */
 static bool tuner_restore(KsmtunedTuner *tuner)
 {
     g_autoptr(GError) error = NULL;
 
-    tuner->boosted = false;
-    if (!ksmtuned_ksmd_restore(tuner->ksmd, &error)) {
+    tuner->running = false;
+    if (!ksmtuned_ksmd_restore(tuner->host.ksmd, &error)) {
         ksmtuned_log(KSMTUNED_LOG_ERROR,
                      "can't restore ksmd's settings: %s", error->message);
         return false;
@@ -111,13 +139,13 @@ static bool tuner_restore(KsmtunedTuner *tuner)
     return true;
 }
 
-static void tuner_run(KsmtunedTuner *tuner)
+static int64_t tuner_run_demand(KsmtunedTuner *tuner)
 {
     KsmtunedDemandReadings readings;
     KsmtunedDemandDecision decision;
 
     tuner_read(tuner, &readings);
-    decision = ksmtuned_policy_demand(&tuner->policy, &readings);
+    decision = ksmtuned_policy_demand(&tuner->demand_policy, &readings);
     if (decision.why) {
         ksmtuned_log(KSMTUNED_LOG_DEBUG, "ksmd %s: %s (%" G_GUINT64_FORMAT
                      " pages wait, %" G_GUINT64_FORMAT " served, %"
@@ -125,6 +153,7 @@ static void tuner_run(KsmtunedTuner *tuner)
                      decision.boost ? "runs" : "rests", decision.why,
                      readings.waiting_pages, readings.serving_pages,
                      readings.merged_pages);
+        tuner_touch_stats(tuner);
     }
     if (decision.end_service) {
         ksmtuned_demand_end_service(&tuner->demand);
@@ -132,32 +161,153 @@ static void tuner_run(KsmtunedTuner *tuner)
     if (decision.begin_service) {
         ksmtuned_demand_begin_service(&tuner->demand);
     }
-    if (decision.boost && !tuner->boosted) {
-        tuner_boost(tuner);
-    } else if (!decision.boost && tuner->boosted) {
+    if (decision.boost && !tuner->running) {
+        tuner_apply(tuner, &tuner_boost_plan, true);
+    } else if (!decision.boost && tuner->running) {
         tuner_restore(tuner);
     }
-    tuner_run_after(tuner, tuner->usable ? decision.next_ms : -1);
-    if (tuner->stats && decision.why) {
-        ksmtuned_stats_touch(tuner->stats);
+    return decision.next_ms;
+}
+
+/*
+ * The original writes what it decides, whoever else has written there.  We
+ * leave ksmd in peace when somebody stops it, and stop only what we started.
+ */
+static void tuner_follow_classic(KsmtunedTuner *tuner,
+                                 const KsmtunedClassicDecision *decision)
+{
+    bool strict = tuner->settings->classic.strict;
+    char pages[32], sleep[32];
+    const KsmtunedKsmdPlan stop = {
+        .values = { [KSMTUNED_KSMD_RUN] = "0" },
+    };
+    const KsmtunedKsmdPlan run = {
+        .values = {
+            [KSMTUNED_KSMD_ADVISOR_MODE] = "none",
+            [KSMTUNED_KSMD_PAGES_TO_SCAN] = pages,
+            [KSMTUNED_KSMD_SLEEP_MILLISECS] = sleep,
+            [KSMTUNED_KSMD_RUN] = "1",
+        },
+    };
+
+    if (!decision->run) {
+        tuner->held = false;
+        if (strict) {
+            tuner_apply(tuner, &stop, false);
+        } else if (tuner->running) {
+            tuner_restore(tuner);
+        }
+        return;
+    }
+    if (!strict && tuner->running && !ksmtuned_ksmd_runs(tuner->host.ksmd)) {
+        ksmtuned_log(KSMTUNED_LOG_INFO, "someone else stopped ksmd: it rests "
+                     "until memory is short again, or a retune");
+        tuner_restore(tuner);
+        tuner->held = true;
+    }
+    if (!tuner->held) {
+        snprintf(pages, sizeof(pages), "%" G_GINT64_FORMAT,
+                 decision->pages_to_scan);
+        snprintf(sleep, sizeof(sleep), "%" G_GINT64_FORMAT,
+                 decision->sleep_millisecs);
+        tuner_apply(tuner, &run, true);
     }
 }
 
-KsmtunedTuner *ksmtuned_tuner_new(KsmtunedKsmd *ksmd, bool usable)
+static int64_t tuner_run_classic(KsmtunedTuner *tuner)
+{
+    const KsmtunedClassicSettings *settings = &tuner->settings->classic;
+    KsmtunedClassicReadings readings;
+    KsmtunedClassicDecision decision;
+    g_autoptr(GError) error = NULL;
+    KsmMemory memory;
+
+    if (!ksm_memory_read(tuner->host.proc_root, &memory, &error)) {
+        ksmtuned_log(KSMTUNED_LOG_WARNING, "%s: ksmd stays as it is",
+                     error->message);
+        return tuner->settings->monitor_interval_s * 1000;
+    }
+    readings = (KsmtunedClassicReadings) {
+        .total_kib = memory.total_kib,
+        .free_kib = settings->strict || !memory.available_kib ?
+                    memory.unused_kib : memory.available_kib,
+        .committed_kib = ksmtuned_committed_kib(tuner->host.proc_root,
+                                                tuner->host.sysfs_root,
+                                                settings->strict),
+    };
+    decision = ksmtuned_policy_classic(&tuner->classic_policy, settings,
+                                       &readings);
+    tuner_follow_classic(tuner, &decision);
+    ksmtuned_log(KSMTUNED_LOG_DEBUG, "ksmd %s: %s (%" G_GINT64_FORMAT
+                 " KiB of %" G_GINT64_FORMAT " committed, %" G_GINT64_FORMAT
+                 " free); %" G_GINT64_FORMAT " pages, then %" G_GINT64_FORMAT
+                 " ms",
+                 decision.run ? "runs" : "rests", decision.why,
+                 readings.committed_kib, readings.total_kib,
+                 readings.free_kib, decision.pages_to_scan,
+                 decision.sleep_millisecs);
+    tuner_touch_stats(tuner);
+    return tuner->settings->monitor_interval_s * 1000;
+}
+
+/* Another policy comes into force: nothing of the last one stays. */
+static void tuner_change_policy(KsmtunedTuner *tuner, bool on_demand)
+{
+    if (tuner->running) {
+        tuner_restore(tuner);
+    }
+    ksmtuned_log(KSMTUNED_LOG_DEBUG, "policy: %s",
+                 on_demand ? "demand" : "classic");
+    tuner->on_demand = on_demand;
+    tuner->classic_policy = (KsmtunedClassicPolicy) { 0 };
+    tuner->held = false;
+}
+
+static void tuner_run(KsmtunedTuner *tuner)
+{
+    bool automatic = tuner->settings->policy == KSMTUNED_POLICY_AUTO;
+    bool engines = !g_queue_is_empty(&tuner->demand.demanders);
+    int64_t next_ms;
+
+    if (automatic && engines && !tuner->on_demand) {
+        tuner_change_policy(tuner, true);
+    }
+    if (tuner->on_demand) {
+        next_ms = tuner_run_demand(tuner);
+        if (automatic && !engines && next_ms < 0) {
+            /* ksmd has cleaned up behind the last engine. */
+            tuner_change_policy(tuner, false);
+            next_ms = tuner->settings->monitor_interval_s * 1000;
+        }
+    } else {
+        next_ms = tuner_run_classic(tuner);
+    }
+    tuner_run_after(tuner, tuner->host.usable ? next_ms : -1);
+}
+
+KsmtunedTuner *ksmtuned_tuner_new(const KsmtunedTunerHost *host,
+                                  const KsmtunedSettings *settings)
 {
     KsmtunedTuner *tuner = g_new0(KsmtunedTuner, 1);
 
-    tuner->ksmd = ksmd;
-    tuner->usable = usable;
+    tuner->host = *host;
+    tuner->settings = settings;
+    tuner->host.usable = host->usable;
+    tuner->on_demand = settings->policy != KSMTUNED_POLICY_CLASSIC;
     g_queue_init(&tuner->demand.demanders);
+    if (tuner->host.usable) {
+        /* Decisions begin an interval after the start, as the original's. */
+        tuner_run_after(tuner, tuner->on_demand ? 0 :
+                        settings->monitor_interval_s * 1000);
+    }
     return tuner;
 }
 
 bool ksmtuned_tuner_stop(KsmtunedTuner *tuner)
 {
     tuner_run_after(tuner, -1);
-    tuner->usable = false;
-    return !ksmtuned_ksmd_is_changed(tuner->ksmd) || tuner_restore(tuner);
+    tuner->host.usable = false;
+    return !ksmtuned_ksmd_is_changed(tuner->host.ksmd) || tuner_restore(tuner);
 }
 
 void ksmtuned_tuner_free(KsmtunedTuner *tuner)
@@ -170,6 +320,14 @@ void ksmtuned_tuner_free(KsmtunedTuner *tuner)
     g_free(tuner);
 }
 
+void ksmtuned_tuner_retune(KsmtunedTuner *tuner)
+{
+    tuner->held = false;
+    if (tuner->host.usable) {
+        tuner_run(tuner);
+    }
+}
+
 void ksmtuned_tuner_set_stats(KsmtunedTuner *tuner, KsmtunedStats *stats)
 {
     tuner->stats = stats;
@@ -178,6 +336,7 @@ void ksmtuned_tuner_set_stats(KsmtunedTuner *tuner, KsmtunedStats *stats)
 void ksmtuned_tuner_join(KsmtunedTuner *tuner, KsmtunedDemander *demander)
 {
     ksmtuned_demand_join(&tuner->demand, demander);
+    tuner_kick(tuner);
 }
 
 void ksmtuned_tuner_leave(KsmtunedTuner *tuner, KsmtunedDemander *demander)

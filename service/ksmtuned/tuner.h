@@ -11,16 +11,28 @@
 
 #include "demand.h"
 #include "ksmd.h"
+#include "settings.h"
 #include "stats.h"
 
 typedef struct KsmtunedTuner KsmtunedTuner;
 
-/* @usable: ksmd may be set.  @ksmd is not owned. */
-KsmtunedTuner *ksmtuned_tuner_new(KsmtunedKsmd *ksmd, bool usable);
+typedef struct KsmtunedTunerHost {
+    KsmtunedKsmd *ksmd;
+    bool usable;                /* ksmd may be set */
+    const char *proc_root;
+    const char *sysfs_root;
+} KsmtunedTunerHost;
+
+/* What @host and @settings point to must outlive the tuner. */
+KsmtunedTuner *ksmtuned_tuner_new(const KsmtunedTunerHost *host,
+                                  const KsmtunedSettings *settings);
 /* Leave ksmd alone from now on.  False: it is not as it was found. */
 bool ksmtuned_tuner_stop(KsmtunedTuner *tuner);
 /* Stops it, too. */
 void ksmtuned_tuner_free(KsmtunedTuner *tuner);
+
+/* Guests have come or gone: decide now. */
+void ksmtuned_tuner_retune(KsmtunedTuner *tuner);
 
 /* Told when figures change; @stats may be NULL. */
 void ksmtuned_tuner_set_stats(KsmtunedTuner *tuner, KsmtunedStats *stats);

@@ -271,7 +271,7 @@ def test_unwritable_ksm(daemon):
     engine.check_silent()
     os.unlink(os.path.join(daemon.ksm, 'sleep_millisecs'))
     engine.send(demand(1000, 1000))
-    daemon.wait_log("can't wake ksmd")
+    daemon.wait_log("can't set ksmd")
     engine.check_silent()
 
 

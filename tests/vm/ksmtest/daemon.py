@@ -50,6 +50,7 @@ class Daemon(Bed):
         self.runtime = os.path.join(self.root, "run")
         self.socket = os.path.join(self.runtime, "engine.sock")
         self.state = os.path.join(self.runtime, "ksmd-settings")
+        self.config = os.path.join(self.root, "ksmtuned.conf")
         self.stats_file = os.path.join(self.root, "stats.json")
         self.log_path = os.path.join(self.root, "ksmtuned.log")
         self.process = None
@@ -83,7 +84,8 @@ class Daemon(Bed):
     def command_line(self, *more):
         return (self.command +
                 [f"--runtime-dir={self.runtime}", f"--sysfs-root={self.ksm}",
-                 f"--proc-root={self.proc}", "--debug", *more])
+                 f"--proc-root={self.proc}", f"--config={self.config}",
+                 "--debug", *more])
 
     def start(self, *more, environment=None, stderr=None):
         """STDERR: where the log goes, if not into a file."""

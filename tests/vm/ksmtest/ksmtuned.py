@@ -24,9 +24,13 @@ class Ksmtuned:
         self.socket = Path(directory) / "engine.sock"
         self._stats = Path(directory) / "stats.json"
         self._log = log
+        # Nothing but what engines want.
+        config = Path(directory) / "ksmtuned.conf"
+        config.write_text("KSM_POLICY=demand\n")
         self._arguments = [
             str(binary), f"--socket={self.socket}",
             f"--runtime-dir={directory}", f"--stats-file={self._stats}",
+            f"--config={config}",
             *extra]
         self._process = None
 
