@@ -95,7 +95,7 @@ static void *run_writer(void *opaque)
     while (!common->stop) {
         /* Each has one that it writes most of the time, see write_number(). */
         int page = random_below(&random, 2) ? id :
-            random_below(&random, PAGES / WRITERS) * WRITERS + id;
+            (int)random_below(&random, PAGES / WRITERS) * WRITERS + id;
         uint64_t number = common->done[page] + 1;
 
         write_number(&random, disk, buffer, page, number);
