@@ -5,9 +5,9 @@
  */
 #include <stdio.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "guests.h"
+#include "memory.h"
 
 static char *guest_file(const char *proc_root, const char *pid,
                         const char *name, gsize *size)
@@ -82,7 +82,7 @@ static void guest_read_resident(KsmGuest *guest, const char *proc_root,
     unsigned long pages = 0;
 
     guest->resident_known = text && sscanf(text, "%*u %lu", &pages) == 1;
-    guest->resident_kib = (uint64_t)pages * (sysconf(_SC_PAGESIZE) / 1024);
+    guest->resident_kib = (uint64_t)pages * ksm_page_size() / 1024;
 }
 
 static void guest_merging_line(KsmGuestMerging *merging, const char *name,
