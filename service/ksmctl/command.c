@@ -1,0 +1,13 @@
+/*
+ * The commands of ksmctl
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+#include "command.h"
+
+const KsmctlCommand ksmctl_commands[] = {
+    { "start", "", "Let ksmd merge; KSM_MAX_KERNEL_PAGES is its limit",
+      ksmctl_start },
+    { "stop", "", "Let ksmd rest; merged pages stay merged", ksmctl_stop },
+    { NULL }
+};

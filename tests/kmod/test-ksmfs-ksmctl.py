@@ -1,0 +1,68 @@
+#!/usr/bin/env python3
+#
+# ksmctl on a real kernel: its limits, its refusals, mounts of ksmfs
+#
+# SPDX-License-Identifier: GPL-2.0-or-later
+#
+# Usage: tests/vm/emulated-host tests/kmod/test-ksmfs-ksmctl.py [CASE]...
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / 'vm'))
+
+from ksmtest import cases, ksmfs  # noqa: E402
+from ksmtest.checks import check, check_equal  # noqa: E402
+
+KSM = Path('/sys/kernel/mm/ksm')
+
+
+class Bed(ksmfs.Bed):
+    programs = ('ksmctl',)
+
+    def ksmctl(self, *arguments, status=0, **environment):
+        result = subprocess.run(
+            [self.arguments.ksmctl, *arguments], text=True,
+            env=dict(os.environ, **environment), stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        check_equal(result.returncode, status,
+                    f'status of {arguments}: {result.stderr}')
+        return result.stderr if status else result.stdout
+
+
+def options(mount):
+    """Of the mount, as the kernel says them, without the limit."""
+    for line in Path('/proc/self/mountinfo').read_text().splitlines():
+        fields = line.split(' ')
+        if fields[4] == str(mount.path).replace(' ', '\\040'):
+            own, rest = fields[5], fields[-1].split(',')
+            return own, [option for option in rest
+                         if not option.startswith('max_kernel_pages=')]
+    return None
+
+
+def test_limit(bed):
+    """KSM_MAX_KERNEL_PAGES reaches each mount, and changes nothing else"""
+    with bed.mount('size=1m,mode=0750,merge_across_nodes=0', 'a b') as one, \
+            bed.mount('overcommit=1,max_kernel_pages=5') as other:
+        subprocess.run(['mount', '-o', 'remount,bind,noatime', one.path],
+                       check=True)
+        before = options(one), options(other)
+        check(before[0] and before[1], 'no such mounts')
+        said = bed.ksmctl('start', KSM_MAX_KERNEL_PAGES='77')
+        check(f'{one.path}: at most 77' in said, said)
+        for mount in one, other:
+            check_equal(mount['max_kernel_pages'], 77, 'limit')
+        check_equal((options(one), options(other)), before, 'options')
+        bed.ksmctl('start', KSM_MAX_KERNEL_PAGES='')
+        check_equal(other['max_kernel_pages'], 77, 'limit')
+        bed.ksmctl('start', KSM_MAX_KERNEL_PAGES=str(2 ** 63 - 1))
+        check_equal(other['max_kernel_pages'], 2 ** 63 - 1, 'limit')
+    bed.ksmctl('stop')
+    check_equal((KSM / 'run').read_text(), '0\n', 'run')
+
+
+if __name__ == '__main__':
+    cases.main('Run ksmctl on a kernel with KSM and ksmfs.', globals(), Bed)
