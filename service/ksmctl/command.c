@@ -9,5 +9,8 @@ const KsmctlCommand ksmctl_commands[] = {
     { "start", "", "Let ksmd merge; KSM_MAX_KERNEL_PAGES is its limit",
       ksmctl_start },
     { "stop", "", "Let ksmd rest; merged pages stay merged", ksmctl_stop },
+    { "status", "[--json] [--watch[=SECONDS]]",
+      "Show what is saved, by whom, and all of KSM's values",
+      ksmctl_status },
     { NULL }
 };

@@ -46,5 +46,7 @@ int ksmctl_start(const KsmctlCommand *command, KsmctlHost *host,
                  int argc, char **argv);
 int ksmctl_stop(const KsmctlCommand *command, KsmctlHost *host,
                 int argc, char **argv);
+int ksmctl_status(const KsmctlCommand *command, KsmctlHost *host,
+                  int argc, char **argv);
 
 #endif

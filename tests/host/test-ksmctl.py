@@ -8,11 +8,15 @@
 #
 # KSMCTL_WRAPPER in the environment, e.g. "valgrind -q", goes before it.
 
+import contextlib
+import json
 import os
 import re
 import shlex
 import subprocess
 import sys
+import threading
+import time
 from pathlib import Path
 
 TOP = Path(__file__).resolve().parent.parent.parent
@@ -83,6 +87,20 @@ class Host(Bed):
             data = content if isinstance(content, bytes) else content.encode()
             (self.proc / str(pid) / name).write_bytes(data)
 
+    def add_guest(self, pid, name=None, resident=0, merging=None, zero=None,
+                  profit=None):
+        """Of what is None the kernel tells nothing."""
+        arguments = [b'/usr/bin/qemu-system-x86_64', b'-m', b'64']
+        if name is not None:
+            arguments += [b'-name', b'guest=' + name]
+        stat = ''.join(f'{key} {value}\n' for key, value in (
+            ('ksm_rmap_items', 5), ('ksm_zero_pages', zero),
+            ('ksm_merging_pages', merging), ('ksm_process_profit', profit))
+            if value is not None)
+        self.add_process(pid, cmdline=b'\0'.join(arguments) + b'\0',
+                         comm='qemu-system-x86\n', ksm_stat=stat,
+                         statm=f'1000 {resident} 10 1 0 100 0\n')
+
     def add_mount(self, device, path=None, **counters):
         """A ksmfs; without a PATH, it is mounted in another namespace."""
         directory = self.ksmfs / device
@@ -123,6 +141,25 @@ class Host(Bed):
         check(error.startswith('ksmctl: ') and error.count('\n') == 1, error)
         return error
 
+    def status(self):
+        return json.loads(self.out('status', '--json'))
+
+    @contextlib.contextmanager
+    def output(self, *arguments):
+        """A file with what it says while it runs; ended afterwards."""
+        process = subprocess.Popen(
+            self.command_line(*arguments), stdout=subprocess.PIPE, text=True,
+            env=changed_environment(None))
+        timer = threading.Timer(PATIENCE, process.kill)
+        timer.start()
+        try:
+            yield process.stdout
+        finally:
+            timer.cancel()
+            process.kill()
+            process.wait()
+            process.stdout.close()
+
 
 def changed_environment(changes):
     environment = dict(os.environ, LC_ALL='C.UTF-8')
@@ -135,13 +172,15 @@ def changed_environment(changes):
 def test_options(host):
     """Wrong usage has status 2 and names the way out."""
     check(re.match(r'ksmctl \d+\.\d+', host.out('--version')), 'version')
-    for command in 'start', 'stop':
+    for command in 'start', 'stop', 'status':
         check(f'  {command} ' in host.out('--help'), 'help')
         check(f'ksmctl {command}' in host.out(command, '--help'), 'help')
     before = host.values()
     for arguments in ((), ('no-such-command',), ('--no-such-option',),
-                      ('start', 'x'), ('stop', 'x'),
-                      ('start', '--no-such-option')):
+                      ('start', 'x'), ('stop', 'x'), ('status', 'x'),
+                      ('start', '--no-such-option'), ('status', '--watch=x'),
+                      ('status', '--watch=0'), ('status', '--watch=-1'),
+                      ('status', '--watch=1x'), ('status', '--watch=nan')):
         check('--help' in host.fails(2, *arguments), str(arguments))
     check('start, stop' in host.fails(2, 'no-such-command'), 'commands')
     check_equal(host.values(), before, 'values')
@@ -230,6 +269,13 @@ def test_without_ksm(host):
     for arguments in ['start'], ['stop']:
         error = host.fails(1, *arguments)
         check('CONFIG_KSM=y' in error, error)
+    status = host.status()
+    check_equal(status['values'], {}, 'values')
+    for name in 'ksmd_running', 'saved_bytes', 'profit_bytes':
+        check(name not in status, f'{name}: {status}')
+    text = host.out('status')
+    check(re.search(r'^ksmd +- \(there is no KSM', text, re.M), text)
+    check(re.search(r'^saved by KSM +-$', text, re.M), text)
 
 
 def test_stop(host):
@@ -238,6 +284,161 @@ def test_stop(host):
     before = host.values()
     host.out('stop')
     check_equal(host.values(), {**before, 'run': '0'}, 'values')
+
+
+def fill(host):
+    host.set('run', 1)
+    host.set('pages_sharing', 3 * MIB // PAGE)
+    host.set('ksm_zero_pages', MIB // PAGE)
+    host.set('general_profit', -512 * 1024)
+    host.set('advisor_mode', 'none [scan-time]')
+    host.set_ksmd_ns(1500 * 1000 * 1000)
+    host.add_guest(200, b'web', 5 * MIB // PAGE, 2 * MIB // PAGE,
+                   MIB // PAGE, 2 * MIB)
+    host.add_guest(100)
+    host.add_mount('0:50', '/srv/a\\040b', pages_used=8 * MIB // PAGE,
+                   pages_allocated=5 * MIB // PAGE,
+                   pages_sharing=2 * MIB // PAGE, ksm_zero_pages=MIB // PAGE,
+                   max_kernel_pages=0)
+    host.add_mount('0:51')
+
+
+def test_status_json(host):
+    """Figures are what the kernel's say; what is not known is absent."""
+    fill(host)
+    status = host.status()
+    check_equal(status.pop('values'), {
+        name: int(value) if re.fullmatch('-?[0-9]+', value) else 'scan-time'
+        for name, value in host.values().items()}, 'values')
+    check_equal(status, {
+        'page_size': PAGE, 'ksmd_running': True, 'saved_bytes': 4 * MIB,
+        'profit_bytes': -512 * 1024, 'ksmd_cpu_percent': 0.0,
+        'ksmd_cpu_ns': 1500 * 1000 * 1000,
+        'guests': [
+            {'pid': 100, 'resident_bytes': 0},
+            {'pid': 200, 'name': 'web', 'resident_bytes': 5 * MIB,
+             'saved_bytes': 3 * MIB, 'profit_bytes': 2 * MIB,
+             'ksm_merging_pages': 2 * MIB // PAGE,
+             'ksm_zero_pages': MIB // PAGE}],
+        'ksmfs': [
+            {'device': '0:50', 'path': '/srv/a b', 'allocated_bytes': 5 * MIB,
+             'used_bytes': 8 * MIB, 'saved_bytes': 3 * MIB,
+             'max_kernel_pages': 0},
+            {'device': '0:51'}]}, 'status')
+
+
+def test_status_text(host):
+    """Host, guests, mounts, then all values; what is not known is -."""
+    fill(host)
+    text = host.out('status')
+    before = 0
+    for line in (r'ksmd +runs',
+                 r'CPU of ksmd +0\.0 % of a core, 1\.50 s since boot',
+                 r'saved by KSM +4\.0 MiB', r'profit +-0\.5 MiB',
+                 r'max_kernel_pages +unlimited on /srv/a b',
+                 r'max_kernel_pages +- on 0:51',
+                 r' +100 +0\.0 +- +- +-', r' +200 +5\.0 +3\.0 +2\.0 +web',
+                 r' +0:50 +5\.0 +8\.0 +3\.0 +/srv/a b',
+                 r' +0:51 +- +- +- +-',
+                 r'run +1  0: ksmd rests.*',
+                 r'advisor_mode +scan-time  who .*',
+                 r'pages_sharing +\d+  more places .*'):
+        found = re.search(f'^{line}$', text, re.M)
+        check(found, f'no {line!r} in {text}')
+        check(found.start() > before or not before, f'{line!r} is too early')
+        before = found.start()
+    for name in host.values():
+        check(re.search(f'^{name} ', text, re.M), f'no {name} in {text}')
+
+
+def test_status_old_kernels(host):
+    """What an older kernel doesn't tell is not known, instead of 0."""
+    os.unlink(host.ksm / 'ksm_zero_pages')
+    host.set('pages_sharing', 10)
+    # Linux 5.19, then 6.4.
+    host.add_guest(1)
+    (host.proc / '1/ksm_merging_pages').write_text('3\n')
+    host.add_guest(2, merging=4, profit=-8)
+    # Nothing is known of one that just ends.
+    host.add_process(3, cmdline='/usr/libexec/qemu-kvm\0')
+    # And no ksmd is to be seen in a PID namespace; this one pretends to be it.
+    (host.proc / str(KSMD_PID) / 'cmdline').write_text('ksmd\0')
+    status = host.status()
+    check_equal(status['saved_bytes'], 10 * PAGE, 'saved')
+    check('ksmd_cpu_percent' not in status and 'ksmd_cpu_ns' not in status,
+          str(status))
+    check_equal(status['guests'], [
+        {'pid': 1, 'resident_bytes': 0, 'saved_bytes': 3 * PAGE,
+         'ksm_merging_pages': 3},
+        {'pid': 2, 'resident_bytes': 0, 'saved_bytes': 4 * PAGE,
+         'profit_bytes': -8, 'ksm_merging_pages': 4}, {'pid': 3}], 'guests')
+    text = host.out('status')
+    check(re.search(r'^CPU of ksmd +-$', text, re.M), text)
+    check(re.search(r'^ +3 +- +- +- +-$', text, re.M), text)
+
+
+def test_escaping(host):
+    """No guest's name drives the terminal, or breaks JSON."""
+    names = {1: b'\x1b[2Jclear', 2: b'line\nfeed\r\ttab\x7f',
+             3: b'c1\xc2\x9b2J', 4: b'latin\xff\x9b2J', 5: b'\xe2\x80\xaertl',
+             6: b'quote"back\\slash', 7: 'grün 猫 😀'.encode()}
+    for pid, name in names.items():
+        host.add_guest(pid, name)
+    host.add_mount('0:50', '/a\\033\\012b')
+    output = host.run('status', '--json').stdout
+    check(all(0x20 <= byte < 0x7f for byte in output[:-1]), repr(output))
+    got = {guest['pid']: guest['name']
+           for guest in json.loads(output)['guests']}
+    check_equal(got, {pid: name.decode(errors='replace')
+                      for pid, name in names.items()}, 'names in JSON')
+    for locale, umlaut in (('C.UTF-8', 'grün 猫 😀'),
+                           ('C', 'gr\\xc3\\xbcn')):
+        output = host.run('status', environment={'LC_ALL': locale}).stdout
+        text = output.decode()
+        check(not re.search('[\0-\x09\x0b-\x1f\x7f-\x9f\u202e]', text),
+              repr(text))
+        for shown in ('  \\x1b[2Jclear\n',
+                      '  line\\x0afeed\\x0d\\x09tab\\x7f\n',
+                      '  c1\\xc2\\x9b2J\n', '  latin\\xff\\x9b2J\n',
+                      '  \\xe2\\x80\\xaertl\n', '  quote"back\\\\slash\n',
+                      '/a\\x1b\\x0ab\n', umlaut):
+            check(shown in text, f'no {shown!r} in {text!r}')
+
+
+def test_watch(host):
+    """One JSON object a line, again and again; CPU is measured in between."""
+    with host.output('status', '--json', '--watch=1') as output:
+        first = json.loads(output.readline())
+        host.set_ksmd_ns(500 * 1000 * 1000)
+        host.set('pages_sharing', 77)
+        second = json.loads(output.readline())
+    check_equal(first['ksmd_cpu_percent'], 0.0, 'CPU')
+    check_equal(second['values']['pages_sharing'], 77, 'pages_sharing')
+    # Half a second in one second, or more.
+    check(10 < second['ksmd_cpu_percent'] <= 50.1,
+          str(second['ksmd_cpu_percent']))
+
+
+def test_watch_text(host):
+    """As text, the whole is printed again; 2 seconds where none are given."""
+    for watch, times in ('--watch', 2), ('--watch=0.1', 4):
+        start = time.monotonic()
+        with host.output('status', watch) as output:
+            for _ in range(times):
+                check(any(line.startswith('ksmd ') for line in output),
+                      'it ended, or is too slow')
+        seconds = time.monotonic() - start
+        check((seconds >= 2) == (watch == '--watch'), f'{watch}: {seconds} s')
+
+
+def test_full_disk(host):
+    """What can't be written is an error."""
+    with open('/dev/full', 'w') as full:
+        process = subprocess.run(
+            host.command_line('status'), stdout=full, stderr=subprocess.PIPE,
+            timeout=PATIENCE, check=False)
+    check_equal(process.returncode, 1, 'exit status')
+    check(b'No space left' in process.stderr, repr(process.stderr))
 
 
 if __name__ == '__main__':

@@ -6,6 +6,7 @@
 #
 # Usage: tests/vm/emulated-host tests/kmod/test-ksmfs-ksmctl.py [CASE]...
 
+import json
 import os
 import subprocess
 import sys
@@ -15,6 +16,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent / 'vm'))
 
 from ksmtest import cases, ksmfs  # noqa: E402
 from ksmtest.checks import check, check_equal  # noqa: E402
+from ksmtest.ksmfs import PAGE  # noqa: E402
 
 KSM = Path('/sys/kernel/mm/ksm')
 
@@ -30,6 +32,9 @@ class Bed(ksmfs.Bed):
         check_equal(result.returncode, status,
                     f'status of {arguments}: {result.stderr}')
         return result.stderr if status else result.stdout
+
+    def status(self):
+        return json.loads(self.ksmctl('status', '--json'))
 
 
 def options(mount):
@@ -62,6 +67,29 @@ def test_limit(bed):
         check_equal(other['max_kernel_pages'], 2 ** 63 - 1, 'limit')
     bed.ksmctl('stop')
     check_equal((KSM / 'run').read_text(), '0\n', 'run')
+
+
+def test_mounts(bed):
+    """status tells what a mount saves"""
+    with bed.mount(name='a b') as mount:
+        with mount.file('file', 4) as file:
+            for page in range(4):
+                file[page] = b'same' * (PAGE // 4)
+            file.merge(*((page, 1) for page in range(4)))
+            shown = bed.status()['ksmfs']
+            check_equal(shown, [{
+                'device': shown[0]['device'], 'path': str(mount.path),
+                'allocated_bytes': PAGE, 'used_bytes': 4 * PAGE,
+                'saved_bytes': 3 * PAGE,
+                'max_kernel_pages': mount['max_kernel_pages']}], 'ksmfs')
+        os.unlink(mount.path / 'file')
+
+
+def test_cpu(bed):
+    """ksmd's CPU time is found"""
+    status = bed.status()
+    check(status['ksmd_cpu_ns'] >= 0 and status['ksmd_cpu_percent'] >= 0,
+          str(status))
 
 
 if __name__ == '__main__':
