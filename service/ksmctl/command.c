@@ -12,5 +12,7 @@ const KsmctlCommand ksmctl_commands[] = {
     { "status", "[--json] [--watch[=SECONDS]]",
       "Show what is saved, by whom, and all of KSM's values",
       ksmctl_status },
+    { "top", "", "Show guests on the full screen, the most saved first",
+      ksmctl_top },
     { NULL }
 };

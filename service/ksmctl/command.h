@@ -48,5 +48,7 @@ int ksmctl_stop(const KsmctlCommand *command, KsmctlHost *host,
                 int argc, char **argv);
 int ksmctl_status(const KsmctlCommand *command, KsmctlHost *host,
                   int argc, char **argv);
+int ksmctl_top(const KsmctlCommand *command, KsmctlHost *host,
+               int argc, char **argv);
 
 #endif

@@ -9,12 +9,17 @@
 # KSMCTL_WRAPPER in the environment, e.g. "valgrind -q", goes before it.
 
 import contextlib
+import fcntl
 import json
 import os
+import pty
 import re
+import select
 import shlex
+import struct
 import subprocess
 import sys
+import termios
 import threading
 import time
 from pathlib import Path
@@ -160,6 +165,10 @@ class Host(Bed):
             process.wait()
             process.stdout.close()
 
+    def terminal(self, *arguments, **options):
+        return self.enter(contextlib.closing(
+            Terminal(self.command_line(*arguments), **options)))
+
 
 def changed_environment(changes):
     environment = dict(os.environ, LC_ALL='C.UTF-8')
@@ -169,18 +178,72 @@ def changed_environment(changes):
             if value is not None}
 
 
+class Terminal:
+    """A program on a terminal of its own."""
+
+    def __init__(self, command, term='xterm', size=(24, 100)):
+        self.fd, inner = pty.openpty()
+        self.resize(*size)
+        self.output = b''
+        self.process = subprocess.Popen(
+            command, stdin=inner, stdout=inner, stderr=inner,
+            env=changed_environment({'TERM': term}), start_new_session=True,
+            preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0))
+        os.close(inner)
+
+    def resize(self, lines, columns):
+        fcntl.ioctl(self.fd, termios.TIOCSWINSZ,
+                    struct.pack('HHHH', lines, columns, 0, 0))
+
+    def write(self, text):
+        self.output = b''
+        os.write(self.fd, text.encode())
+
+    def wait_for(self, words):
+        """Until it has said WORDS since the last write."""
+        end = time.monotonic() + PATIENCE
+        while words.encode() not in self.output:
+            left = end - time.monotonic()
+            check(left > 0 and self.read(left),
+                  f'waited in vain for {words!r}: {self.output!r}')
+
+    def read(self, seconds):
+        """False at the end, or if nothing came."""
+        if not select.select([self.fd], [], [], seconds)[0]:
+            return False
+        try:
+            data = os.read(self.fd, 65536)
+        except OSError:
+            return False
+        self.output += data
+        return bool(data)
+
+    def end(self):
+        """The exit status, when it has ended by itself."""
+        while self.read(PATIENCE):
+            pass
+        return self.process.wait(timeout=PATIENCE)
+
+    def close(self):
+        if self.process.poll() is None:
+            self.process.kill()
+        self.process.wait()
+        os.close(self.fd)
+
+
 def test_options(host):
     """Wrong usage has status 2 and names the way out."""
     check(re.match(r'ksmctl \d+\.\d+', host.out('--version')), 'version')
-    for command in 'start', 'stop', 'status':
+    for command in 'start', 'stop', 'status', 'top':
         check(f'  {command} ' in host.out('--help'), 'help')
         check(f'ksmctl {command}' in host.out(command, '--help'), 'help')
     before = host.values()
     for arguments in ((), ('no-such-command',), ('--no-such-option',),
                       ('start', 'x'), ('stop', 'x'), ('status', 'x'),
-                      ('start', '--no-such-option'), ('status', '--watch=x'),
-                      ('status', '--watch=0'), ('status', '--watch=-1'),
-                      ('status', '--watch=1x'), ('status', '--watch=nan')):
+                      ('top', 'x'), ('start', '--no-such-option'),
+                      ('status', '--watch=x'), ('status', '--watch=0'),
+                      ('status', '--watch=-1'), ('status', '--watch=1x'),
+                      ('status', '--watch=nan')):
         check('--help' in host.fails(2, *arguments), str(arguments))
     check('start, stop' in host.fails(2, 'no-such-command'), 'commands')
     check_equal(host.values(), before, 'values')
@@ -439,6 +502,101 @@ def test_full_disk(host):
             timeout=PATIENCE, check=False)
     check_equal(process.returncode, 1, 'exit status')
     check(b'No space left' in process.stderr, repr(process.stderr))
+
+
+def add_two_guests(host):
+    host.add_guest(11, b'FIRST', 20, 1000, 0, 9 * MIB)
+    host.add_guest(22, b'second', 30, 2000, 0, 8 * MIB)
+
+
+def check_order(terminal, *words):
+    for word in words:
+        terminal.wait_for(word)
+    places = [terminal.output.index(word.encode()) for word in words]
+    check_equal(places, sorted(places), f'places of {words}')
+
+
+def test_top(host):
+    """The most saved first; s sorts by the next column; q ends it."""
+    add_two_guests(host)
+    host.add_guest(33, b'\x1b]0;title\x07')
+    terminal = host.terminal('top')
+    check_order(terminal, 'SAVED', 'second', 'FIRST', '\\x1b]0;title\\x07')
+    terminal.write('s')
+    check_order(terminal, 'FIRST', 'second')
+    terminal.write('q')
+    check_equal(terminal.end(), 0, 'exit status')
+
+
+def test_top_refresh(host):
+    """Figures follow the host."""
+    terminal = host.terminal('top')
+    terminal.wait_for('0 guests')
+    add_two_guests(host)
+    check_order(terminal, 'second', 'FIRST')
+    terminal.write('Q')
+    check_equal(terminal.end(), 0, 'exit status')
+
+
+def test_top_resize(host):
+    """A screen of any size is drawn, at once, and nothing beyond it."""
+    host.add_guest(11, b'x' * 300 + b'END')
+    host.add_guest(22, b'second')
+    terminal = host.terminal('top', size=(24, 200))
+    terminal.wait_for('second')
+    check(b'END' not in terminal.output, repr(terminal.output))
+    seconds = []
+    for lines in 24, 30, 20:
+        terminal.resize(1, 1)
+        time.sleep(0.1)
+        terminal.output = b''
+        start = time.monotonic()
+        terminal.resize(lines, 100)
+        terminal.wait_for('second')
+        seconds.append(time.monotonic() - start)
+        check(b'END' not in terminal.output, repr(terminal.output))
+    # Else it would be drawn each 2 seconds, the first maybe earlier.
+    check(sorted(seconds)[1] < 1, f'drawn after {seconds} s')
+    terminal.write('q')
+    check_equal(terminal.end(), 0, 'exit status')
+
+
+def test_top_interrupted(host):
+    """Ctrl-C or SIGTERM ends it, and the terminal is as before."""
+    for end in (lambda terminal: terminal.write('\x03'),
+                lambda terminal: terminal.process.terminate()):
+        terminal = host.terminal('top')
+        terminal.wait_for('0 guests')
+        check(b'\x1b[?1049h' in terminal.output, repr(terminal.output))
+        terminal.output = b''
+        end(terminal)
+        check_equal(terminal.end(), 0, 'exit status')
+        check(b'\x1b[?1049l' in terminal.output, repr(terminal.output))
+
+
+def test_top_hangup(host):
+    """A terminal that is gone ends it, also where SIGHUP is ignored."""
+    command = ['sh', '-c', 'trap "" HUP; exec "$@"', 'sh',
+               *host.command_line('top')]
+    terminal = Terminal(command)
+    try:
+        terminal.wait_for('0 guests')
+        os.close(terminal.fd)
+        terminal.fd = os.open('/dev/null', os.O_RDWR)
+        terminal.process.wait(timeout=PATIENCE)
+    finally:
+        terminal.close()
+
+
+def test_top_no_screen(host):
+    """Where there is no full screen, it says what to do."""
+    for term in 'dumb', 'no-such-terminal', None:
+        terminal = host.terminal('top', term=term)
+        check_equal(terminal.end(), 1, 'exit status')
+        output = terminal.output.decode()
+        check(f"TERM='{term or ''}'" in output and '--watch' in output, output)
+    error = host.fails(1, 'top')
+    check('no terminal' in error and '--watch' in error, error)
 
 
 if __name__ == '__main__':
