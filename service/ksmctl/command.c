@@ -14,5 +14,6 @@ const KsmctlCommand ksmctl_commands[] = {
       ksmctl_status },
     { "top", "", "Show guests on the full screen, the most saved first",
       ksmctl_top },
+    { "tune", "NAME=VALUE...", "Change settings of KSM", ksmctl_tune },
     { NULL }
 };

@@ -50,5 +50,7 @@ int ksmctl_status(const KsmctlCommand *command, KsmctlHost *host,
                   int argc, char **argv);
 int ksmctl_top(const KsmctlCommand *command, KsmctlHost *host,
                int argc, char **argv);
+int ksmctl_tune(const KsmctlCommand *command, KsmctlHost *host,
+                int argc, char **argv);
 
 #endif

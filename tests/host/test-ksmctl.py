@@ -37,6 +37,8 @@ PAGE = os.sysconf('SC_PAGESIZE')
 MIB = 1 << 20
 KSMD_PID = 50
 VARIABLE = 'KSM_MAX_KERNEL_PAGES'
+# To refuse as the kernel does: -1000 to 1000 can be written there.
+KERNEL_FILE = '/proc/self/oom_score_adj'
 
 
 class Host(Bed):
@@ -234,13 +236,13 @@ class Terminal:
 def test_options(host):
     """Wrong usage has status 2 and names the way out."""
     check(re.match(r'ksmctl \d+\.\d+', host.out('--version')), 'version')
-    for command in 'start', 'stop', 'status', 'top':
+    for command in 'start', 'stop', 'status', 'top', 'tune':
         check(f'  {command} ' in host.out('--help'), 'help')
         check(f'ksmctl {command}' in host.out(command, '--help'), 'help')
     before = host.values()
     for arguments in ((), ('no-such-command',), ('--no-such-option',),
                       ('start', 'x'), ('stop', 'x'), ('status', 'x'),
-                      ('top', 'x'), ('start', '--no-such-option'),
+                      ('top', 'x'), ('tune',), ('start', '--no-such-option'),
                       ('status', '--watch=x'), ('status', '--watch=0'),
                       ('status', '--watch=-1'), ('status', '--watch=1x'),
                       ('status', '--watch=nan')):
@@ -329,7 +331,7 @@ def test_without_ksm(host):
     """A kernel without KSM: each command says what is missing."""
     for path in host.ksm.iterdir():
         path.unlink()
-    for arguments in ['start'], ['stop']:
+    for arguments in ['start'], ['stop'], ['tune', 'pages_to_scan=1']:
         error = host.fails(1, *arguments)
         check('CONFIG_KSM=y' in error, error)
     status = host.status()
@@ -597,6 +599,57 @@ def test_top_no_screen(host):
         check(f"TERM='{term or ''}'" in output and '--watch' in output, output)
     error = host.fails(1, 'top')
     check('no terminal' in error and '--watch' in error, error)
+
+
+def test_tune(host):
+    """Settings are set, as many as are named."""
+    before = host.values()
+    host.out('tune', 'pages_to_scan=1000', 'sleep_millisecs=5',
+             'advisor_mode=scan-time')
+    check_equal(host.values(), {**before, 'pages_to_scan': '1000',
+                                'sleep_millisecs': '5',
+                                'advisor_mode': 'scan-time'}, 'values')
+
+
+def test_tune_refusals(host):
+    """One that can't be set: nothing is, and it says what can."""
+    before = host.values()
+    for name, reason, status in (
+            ('no_such', 'is no setting', 2), ('pages_sharing', 'a figure', 2),
+            ('run', 'start, stop and unmerge', 2),
+            ('../ksm/run', 'is no setting', 2),
+            ('advisor_max_cpu', 'is not in this kernel', 1)):
+        error = host.fails(status, 'tune', 'pages_to_scan=9', f'{name}=1')
+        check(f"'{name}' " in error and reason in error, error)
+        check('pages_to_scan, sleep_millisecs, merge_across_nodes, '
+              'max_page_sharing, use_zero_pages, smart_scan, advisor_mode\n'
+              in error, error)
+        check_equal(host.values(), before, 'values')
+    for argument in 'pages_to_scan', 'pages_to_scan=', '=1':
+        error = host.fails(2, 'tune', 'pages_to_scan=9', argument)
+        check(f"'{argument}': not NAME=VALUE" in error, error)
+        check_equal(host.values(), before, 'values')
+
+
+def test_tune_kernel_refusal(host):
+    """A value that the kernel refuses is named, and the others put back."""
+    os.unlink(host.ksm / 'max_page_sharing')
+    os.symlink(KERNEL_FILE, host.ksm / 'max_page_sharing')
+    before = host.values()
+    error = host.fails(1, 'tune', 'pages_to_scan=9', 'advisor_mode=scan-time',
+                       'max_page_sharing=99999')
+    check("'99999'" in error and 'max_page_sharing' in error and
+          'Invalid argument' in error, error)
+    check_equal(host.values(), {**before, 'advisor_mode': 'none'}, 'values')
+
+
+def test_tune_advisor(host):
+    """The advisor lets nobody else set pages_to_scan: it says so."""
+    os.unlink(host.ksm / 'pages_to_scan')
+    os.symlink(KERNEL_FILE, host.ksm / 'pages_to_scan')
+    host.set('advisor_mode', 'none [scan-time]')
+    error = host.fails(1, 'tune', 'pages_to_scan=99999')
+    check('advisor_mode=none' in error, error)
 
 
 if __name__ == '__main__':

@@ -85,6 +85,18 @@ def test_mounts(bed):
         os.unlink(mount.path / 'file')
 
 
+def test_advisor(bed):
+    """While the advisor is active, pages_to_scan is its own"""
+    # Linux 6.8 and newer have one.
+    if 'advisor_mode' in bed.status()['values']:
+        bed.ksmctl('tune', 'advisor_mode=scan-time')
+        said = bed.ksmctl('tune', 'pages_to_scan=99', status=1)
+        check('advisor_mode=none before' in said, said)
+        bed.ksmctl('tune', 'advisor_mode=none')
+    bed.ksmctl('tune', 'pages_to_scan=99')
+    check_equal(bed.status()['values']['pages_to_scan'], 99, 'pages_to_scan')
+
+
 def test_cpu(bed):
     """ksmd's CPU time is found"""
     status = bed.status()
