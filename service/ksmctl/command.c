@@ -15,5 +15,7 @@ const KsmctlCommand ksmctl_commands[] = {
     { "top", "", "Show guests on the full screen, the most saved first",
       ksmctl_top },
     { "tune", "NAME=VALUE...", "Change settings of KSM", ksmctl_tune },
+    { "unmerge", "[--yes] [--force]",
+      "Separate all merged pages, if memory suffices", ksmctl_unmerge },
     { NULL }
 };

@@ -52,5 +52,7 @@ int ksmctl_top(const KsmctlCommand *command, KsmctlHost *host,
                int argc, char **argv);
 int ksmctl_tune(const KsmctlCommand *command, KsmctlHost *host,
                 int argc, char **argv);
+int ksmctl_unmerge(const KsmctlCommand *command, KsmctlHost *host,
+                   int argc, char **argv);
 
 #endif

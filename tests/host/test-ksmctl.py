@@ -236,16 +236,16 @@ class Terminal:
 def test_options(host):
     """Wrong usage has status 2 and names the way out."""
     check(re.match(r'ksmctl \d+\.\d+', host.out('--version')), 'version')
-    for command in 'start', 'stop', 'status', 'top', 'tune':
+    for command in 'start', 'stop', 'status', 'top', 'tune', 'unmerge':
         check(f'  {command} ' in host.out('--help'), 'help')
         check(f'ksmctl {command}' in host.out(command, '--help'), 'help')
     before = host.values()
     for arguments in ((), ('no-such-command',), ('--no-such-option',),
                       ('start', 'x'), ('stop', 'x'), ('status', 'x'),
-                      ('top', 'x'), ('tune',), ('start', '--no-such-option'),
-                      ('status', '--watch=x'), ('status', '--watch=0'),
-                      ('status', '--watch=-1'), ('status', '--watch=1x'),
-                      ('status', '--watch=nan')):
+                      ('top', 'x'), ('unmerge', 'x'), ('tune',),
+                      ('start', '--no-such-option'), ('status', '--watch=x'),
+                      ('status', '--watch=0'), ('status', '--watch=-1'),
+                      ('status', '--watch=1x'), ('status', '--watch=nan')):
         check('--help' in host.fails(2, *arguments), str(arguments))
     check('start, stop' in host.fails(2, 'no-such-command'), 'commands')
     check_equal(host.values(), before, 'values')
@@ -331,7 +331,8 @@ def test_without_ksm(host):
     """A kernel without KSM: each command says what is missing."""
     for path in host.ksm.iterdir():
         path.unlink()
-    for arguments in ['start'], ['stop'], ['tune', 'pages_to_scan=1']:
+    for arguments in (['start'], ['stop'], ['unmerge', '--yes'],
+                      ['tune', 'pages_to_scan=1']):
         error = host.fails(1, *arguments)
         check('CONFIG_KSM=y' in error, error)
     status = host.status()
@@ -650,6 +651,64 @@ def test_tune_advisor(host):
     host.set('advisor_mode', 'none [scan-time]')
     error = host.fails(1, 'tune', 'pages_to_scan=99999')
     check('advisor_mode=none' in error, error)
+
+
+def set_merged(host, needed, available):
+    """Separating all takes NEEDED; 5 % of 1 GiB have to be left."""
+    host.set('run', 1)
+    host.set('pages_sharing', needed // PAGE - 100)
+    host.set('ksm_zero_pages', 100)
+    host.set_memory(1000 * MIB, available)
+
+
+def test_unmerge(host):
+    """Where memory suffices, all is separated, and ksmd rests."""
+    set_merged(host, 100 * MIB, 150 * MIB + 1024)
+    before = host.values()
+    said = host.out('unmerge', '--yes')
+    check('run is 2' in said and 'ksmd rests' in said, said)
+    check_equal(host.values(), {**before, 'run': '2'}, 'values')
+
+
+def test_unmerge_guard(host):
+    """Else it is refused, with both figures, unless it is forced."""
+    set_merged(host, 100 * MIB, 150 * MIB)
+    before = host.values()
+    error = host.fails(1, 'unmerge', '--yes')
+    for words in '100.0 MiB', '50.0 MiB', '150.0 MiB', '--force':
+        check(words in error, f'no {words} in {error}')
+    check_equal(host.values(), before, 'values')
+    # What is not known does not suffice.
+    (host.proc / 'meminfo').write_text('MemTotal: 4096000 kB\n')
+    host.fails(1, 'unmerge', '--yes')
+    check_equal(host.values(), before, 'values')
+    host.out('unmerge', '--yes', '--force')
+    check_equal(host.values()['run'], '2', 'run')
+
+
+def test_unmerge_asks(host):
+    """Nothing is done unless somebody says so."""
+    set_merged(host, 100 * MIB, 500 * MIB)
+    error = host.fails(1, 'unmerge')
+    check('--yes' in error, error)
+    for answer, status, run in (('n', 1, '1'), ('', 1, '1'), ('y', 0, '2')):
+        terminal = host.terminal('unmerge')
+        terminal.wait_for('[y/N]')
+        check(b'100.0 MiB of 500.0 MiB' in terminal.output,
+              repr(terminal.output))
+        terminal.write(answer + '\n')
+        check_equal(terminal.end(), status, 'exit status')
+        check_equal(host.values()['run'], run, 'run')
+
+
+def test_unmerge_undone(host):
+    """Someone who sets run again meanwhile: no success is claimed."""
+    set_merged(host, 100 * MIB, 500 * MIB)
+    os.unlink(host.ksm / 'run')
+    # What is written there is not what is read.
+    os.symlink('/dev/null', host.ksm / 'run')
+    error = host.fails(1, 'unmerge', '--yes')
+    check('no longer 2' in error, error)
 
 
 if __name__ == '__main__':

@@ -7,6 +7,7 @@
 # Usage: tests/vm/emulated-host tests/kmod/test-ksmfs-ksmctl.py [CASE]...
 
 import json
+import mmap
 import os
 import subprocess
 import sys
@@ -15,7 +16,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / 'vm'))
 
 from ksmtest import cases, ksmfs  # noqa: E402
-from ksmtest.checks import check, check_equal  # noqa: E402
+from ksmtest.checks import check, check_equal, wait_for  # noqa: E402
 from ksmtest.ksmfs import PAGE  # noqa: E402
 
 KSM = Path('/sys/kernel/mm/ksm')
@@ -83,6 +84,30 @@ def test_mounts(bed):
                 'saved_bytes': 3 * PAGE,
                 'max_kernel_pages': mount['max_kernel_pages']}], 'ksmfs')
         os.unlink(mount.path / 'file')
+
+
+def test_merged(bed):
+    """A setting that waits for unmerge is refused until then"""
+    with mmap.mmap(-1, 64 * PAGE, flags=mmap.MAP_PRIVATE |
+                   mmap.MAP_ANONYMOUS) as memory:
+        memory.write(b'twin' * (64 * PAGE // 4))
+        memory.madvise(mmap.MADV_MERGEABLE)
+        bed.ksmctl('tune', 'sleep_millisecs=0', 'pages_to_scan=1000')
+        bed.ksmctl('start')
+        wait_for(lambda: bed.status()['saved_bytes'] >= 60 * PAGE, 'merges')
+        said = bed.ksmctl('tune', 'pages_to_scan=123', 'max_page_sharing=64',
+                          status=1)
+        check("'64'" in said and 'busy' in said and
+              'ksmctl unmerge before' in said, said)
+        check_equal(bed.status()['values']['pages_to_scan'], 1000,
+                    'pages_to_scan, which was set before')
+        said = bed.ksmctl('unmerge', '--yes')
+        check('run is 2' in said, said)
+        status = bed.status()
+        check_equal((status['saved_bytes'], status['values']['run']), (0, 2),
+                    'what is saved, and run')
+        bed.ksmctl('tune', 'max_page_sharing=64')
+        check_equal(memory[:], b'twin' * (64 * PAGE // 4), 'memory')
 
 
 def test_advisor(bed):
