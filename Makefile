@@ -17,7 +17,7 @@ KSMTUNED := $(BUILD)/service/ksmtuned
 all: qemu service
 
 help:
-	@echo "make             build QEMU with the ksm object, and ksmtuned"
+	@echo "make             build QEMU with the ksm object, ksmtuned and ksmctl"
 	@echo "make run         boot guests, merge their memory, compare with ksmd"
 	@echo "                 GUESTS=4 MEM=256 SECONDS=120 ROUNDS=3 and"
 	@echo "                 BACKEND=auto, ksmd, null, or ksmfs: the module is"

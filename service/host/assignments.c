@@ -28,6 +28,7 @@ static bool assignment_is_name(const char *word, size_t length)
 /* A shell would put something else there. */
 static bool assignment_expands(const char *text)
 {
+    const char *start = text;
     char quote = '\0';
 
     for (; *text; text++) {
@@ -37,8 +38,9 @@ static bool assignment_expands(const char *text)
             quote = '\0';
         } else if (!quote && (*text == '\'' || *text == '"')) {
             quote = *text;
-        } else if (!quote && *text == '#') {
-            return false;
+        } else if (!quote && *text == '#' &&
+                   (text == start || g_ascii_isspace(text[-1]))) {
+            return false;       /* the rest is a comment */
         } else if (quote != '\'' && (*text == '$' || *text == '`')) {
             return true;
         }

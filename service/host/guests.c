@@ -5,9 +5,9 @@
  */
 #include <stdio.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "guests.h"
+#include "memory.h"
 
 static char *guest_file(const char *proc_root, const char *pid,
                         const char *name, gsize *size)
@@ -75,42 +75,52 @@ static char *guest_command_line(const char *arguments, gsize size)
 }
 
 /* "size resident shared ...", in pages. */
-static uint64_t guest_resident_kib(const char *proc_root, const char *pid)
+static void guest_read_resident(KsmGuest *guest, const char *proc_root,
+                                const char *pid)
 {
     g_autofree char *text = guest_file(proc_root, pid, "statm", NULL);
     unsigned long pages = 0;
 
-    if (text) {
-        sscanf(text, "%*u %lu", &pages);
-    }
-    return (uint64_t)pages * (sysconf(_SC_PAGESIZE) / 1024);
+    guest->resident_known = text && sscanf(text, "%*u %lu", &pages) == 1;
+    guest->resident_kib = (uint64_t)pages * ksm_page_size() / 1024;
 }
 
+static void guest_merging_line(KsmGuestMerging *merging, const char *name,
+                               const char *value)
+{
+    if (!strcmp(name, "ksm_merging_pages")) {
+        merging->known = true;
+        merging->merging_pages = g_ascii_strtoull(value, NULL, 10);
+    } else if (!strcmp(name, "ksm_zero_pages")) {
+        merging->zero_known = true;
+        merging->zero_pages = g_ascii_strtoull(value, NULL, 10);
+    } else if (!strcmp(name, "ksm_process_profit")) {
+        merging->profit_known = true;
+        merging->profit_bytes = g_ascii_strtoll(value, NULL, 10);
+    }
+}
+
+/* In lines of ksm_stat; older kernels have but a file with the first of it. */
 static KsmGuestMerging guest_merging(const char *proc_root, const char *pid)
 {
     KsmGuestMerging merging = { 0 };
     g_autofree char *text = guest_file(proc_root, pid, "ksm_stat", NULL);
-    g_auto(GStrv) lines = NULL;
+    g_autofree char *pages = NULL;
+    g_auto(GStrv) lines = g_strsplit(text ? text : "", "\n", -1);
     char **line;
 
-    if (!text) {
-        return merging;
-    }
-    lines = g_strsplit(text, "\n", -1);
     for (line = lines; *line; line++) {
         char *space = strchr(*line, ' ');
 
-        if (!space) {
-            continue;
+        if (space) {
+            *space = '\0';
+            guest_merging_line(&merging, *line, space + 1);
         }
-        *space = '\0';
-        if (!strcmp(*line, "ksm_merging_pages")) {
-            merging.known = true;
-            merging.merging_pages = g_ascii_strtoull(space + 1, NULL, 10);
-        } else if (!strcmp(*line, "ksm_zero_pages")) {
-            merging.zero_pages = g_ascii_strtoull(space + 1, NULL, 10);
-        } else if (!strcmp(*line, "ksm_process_profit")) {
-            merging.profit_bytes = g_ascii_strtoll(space + 1, NULL, 10);
+    }
+    if (!merging.known) {
+        pages = guest_file(proc_root, pid, "ksm_merging_pages", NULL);
+        if (pages) {
+            guest_merging_line(&merging, "ksm_merging_pages", pages);
         }
     }
     return merging;
@@ -130,7 +140,7 @@ static KsmGuest *guest_read(const char *proc_root, const char *pid)
     guest->pid = g_ascii_strtoull(pid, NULL, 10);
     guest->name = guest_name(arguments, arguments + size);
     guest->command_line = guest_command_line(arguments, size);
-    guest->resident_kib = guest_resident_kib(proc_root, pid);
+    guest_read_resident(guest, proc_root, pid);
     guest->merging = guest_merging(proc_root, pid);
     return guest;
 }

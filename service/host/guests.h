@@ -11,9 +11,11 @@
 #include <stdint.h>
 #include <sys/types.h>
 
-/* What KSM does for a process: Linux >= 5.19 has some, 6.1 has all of it. */
+/* What KSM does for a process.  What the kernel doesn't tell is 0. */
 typedef struct KsmGuestMerging {
-    bool known;
+    bool known;                 /* merging_pages: Linux >= 5.19 */
+    bool zero_known;            /* zero_pages: Linux >= 6.6 */
+    bool profit_known;          /* profit_bytes: Linux >= 6.4 */
     uint64_t merging_pages;     /* its pages that are merged with others */
     uint64_t zero_pages;        /* and with the kernel's page of zeros */
     int64_t profit_bytes;       /* saved less what KSM needs for it */
@@ -23,6 +25,7 @@ typedef struct KsmGuest {
     pid_t pid;
     char *name;                 /* of its -name; else NULL */
     char *command_line;         /* its arguments, with a space between two */
+    bool resident_known;
     uint64_t resident_kib;      /* a merged page counts in each of its guests */
     KsmGuestMerging merging;
 } KsmGuest;

@@ -4,8 +4,14 @@
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
 #include <string.h>
+#include <unistd.h>
 
 #include "memory.h"
+
+int64_t ksm_page_size(void)
+{
+    return sysconf(_SC_PAGESIZE);
+}
 
 bool ksm_memory_read(const char *proc_root, KsmMemory *memory, GError **error)
 {

@@ -18,6 +18,9 @@ typedef struct KsmMemory {
     uint64_t swap_total_kib;
 } KsmMemory;
 
+/* Of a page, in bytes. */
+int64_t ksm_page_size(void);
+
 /* @proc_root has the files of /proc.  MemTotal must be there, not the rest. */
 bool ksm_memory_read(const char *proc_root, KsmMemory *memory,
                      GError **error);

@@ -85,6 +85,14 @@ bool ksm_sysfs_get_number(const char *root, const char *name, int64_t *number)
                                             number, NULL);
 }
 
+KsmFigure ksm_sysfs_figure(const char *root, const char *name)
+{
+    KsmFigure figure;
+
+    figure.known = ksm_sysfs_get_number(root, name, &figure.value);
+    return figure;
+}
+
 bool ksm_sysfs_set(const char *root, const char *name, const char *value,
                    GError **error)
 {

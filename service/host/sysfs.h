@@ -20,6 +20,15 @@ char *ksm_sysfs_get(const char *root, const char *name);
 /* False, and 0 in @number: it isn't there or no number.  May be negative. */
 bool ksm_sysfs_get_number(const char *root, const char *name,
                           int64_t *number);
+
+typedef struct KsmFigure {
+    bool known;
+    int64_t value;
+} KsmFigure;
+
+/* The same; what isn't there, or is no number, is not known. */
+KsmFigure ksm_sysfs_figure(const char *root, const char *name);
+
 /* @error has value, path and reason. */
 bool ksm_sysfs_set(const char *root, const char *name, const char *value,
                    GError **error);

@@ -16,6 +16,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "host/ksmd-cpu.h"
 #include "host/sysfs.h"
 #include "ksmd.h"
 #include "log.h"
@@ -114,52 +115,14 @@ bool ksmtuned_ksmd_probe(KsmtunedKsmd *ksmd)
     return true;
 }
 
-/* The schedstat file of ksmd, or NULL, as in a PID namespace. */
-static char *ksmd_find_schedstat(const char *proc_root)
-{
-    g_autoptr(GDir) proc = g_dir_open(proc_root, 0, NULL);
-    const char *pid;
-
-    while (proc && (pid = g_dir_read_name(proc))) {
-        g_autofree char *comm_path = NULL;
-        g_autofree char *cmdline_path = NULL;
-        g_autofree char *comm = NULL;
-        g_autofree char *cmdline = NULL;
-        gsize size = 0;
-
-        if (!g_ascii_isdigit(pid[0])) {
-            continue;
-        }
-        comm_path = g_build_filename(proc_root, pid, "comm", NULL);
-        if (!g_file_get_contents(comm_path, &comm, NULL, NULL) ||
-            strcmp(comm, "ksmd\n")) {
-            continue;
-        }
-        /* A kernel thread has no command line; a pretender has. */
-        cmdline_path = g_build_filename(proc_root, pid, "cmdline", NULL);
-        if (g_file_get_contents(cmdline_path, &cmdline, &size, NULL) && size) {
-            continue;
-        }
-        return g_build_filename(proc_root, pid, "schedstat", NULL);
-    }
-    return NULL;
-}
-
 static bool ksmd_cpu_ns(KsmtunedKsmd *ksmd, uint64_t *cpu_ns)
 {
-    g_autofree char *text = NULL;
-
     if (!ksmd->schedstat_sought) {
         ksmd->schedstat_sought = true;
-        ksmd->schedstat_path = ksmd_find_schedstat(ksmd->proc_root);
+        ksmd->schedstat_path = ksm_ksmd_find_schedstat(ksmd->proc_root);
     }
-    if (!ksmd->schedstat_path ||
-        !g_file_get_contents(ksmd->schedstat_path, &text, NULL, NULL)) {
-        return false;
-    }
-    /* "nanoseconds-on-cpu nanoseconds-waiting timeslices" */
-    *cpu_ns = g_ascii_strtoull(text, NULL, 10);
-    return true;
+    return ksmd->schedstat_path &&
+           ksm_ksmd_cpu_ns(ksmd->schedstat_path, cpu_ns);
 }
 
 bool ksmtuned_ksmd_runs(const KsmtunedKsmd *ksmd)

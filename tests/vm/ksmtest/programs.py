@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""QEMU and ksmtuned: those that 'make' has built, or others as asked for."""
+"""QEMU, ksmtuned and ksmctl: those that 'make' has built, or others as asked for."""
 
 import os
 import subprocess
@@ -9,7 +9,8 @@ from .checks import check_equal
 
 BUILD = Path(__file__).resolve().parents[3] / "build"
 BUILT = {"qemu": BUILD / "qemu/qemu-system-x86_64",
-         "ksmtuned": BUILD / "service/ksmtuned"}
+         "ksmtuned": BUILD / "service/ksmtuned",
+         "ksmctl": BUILD / "service/ksmctl"}
 # Of the tests of ksmfs.
 HELPERS = {name: BUILD / f"service/ksmfs-{name}"
            for name in ("collect", "faults", "fuzz", "gup", "stale", "torture")}
@@ -21,7 +22,7 @@ def program(name):
 
 
 def add_options(parser, names=BUILT):
-    """Adds --qemu and --ksmtuned to a command line's parser."""
+    """Adds --qemu and so on to a command line's parser."""
     for name in names:
         parser.add_argument(f"--{name}", type=program, metavar="FILE",
                             default=BUILT[name])

@@ -1,0 +1,58 @@
+/*
+ * The commands of ksmctl
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+#ifndef KSMCTL_COMMAND_H
+#define KSMCTL_COMMAND_H
+
+#include <glib.h>
+#include <stdbool.h>
+
+#define KSMCTL_USAGE    2       /* exit status */
+
+/* Where the host's files are: those of /sys/kernel/mm/ksm, and so on. */
+typedef struct KsmctlHost {
+    char *sysfs_root;
+    char *ksmfs_root;
+    char *proc_root;
+} KsmctlHost;
+
+typedef struct KsmctlCommand KsmctlCommand;
+
+struct KsmctlCommand {
+    const char *name;
+    const char *arguments;      /* as in the synopsis; "" if there are none */
+    const char *summary;
+    /* Its arguments begin with its name.  Returns the exit status. */
+    int (*run)(const KsmctlCommand *command, KsmctlHost *host,
+               int argc, char **argv);
+};
+
+/* In the order in which they are listed; ends with a name that is NULL. */
+extern const KsmctlCommand ksmctl_commands[];
+
+/*
+ * Take @entries, ending with one that is empty, and the options that all
+ * commands have from the arguments.  Callbacks get @opaque.  Nothing else may
+ * be left, unless the command takes words.  False: wrong usage, which was
+ * said.
+ */
+bool ksmctl_options_parse(const KsmctlCommand *command, KsmctlHost *host,
+                          const GOptionEntry *entries, void *opaque,
+                          int *argc, char ***argv);
+
+int ksmctl_start(const KsmctlCommand *command, KsmctlHost *host,
+                 int argc, char **argv);
+int ksmctl_stop(const KsmctlCommand *command, KsmctlHost *host,
+                int argc, char **argv);
+int ksmctl_status(const KsmctlCommand *command, KsmctlHost *host,
+                  int argc, char **argv);
+int ksmctl_top(const KsmctlCommand *command, KsmctlHost *host,
+               int argc, char **argv);
+int ksmctl_tune(const KsmctlCommand *command, KsmctlHost *host,
+                int argc, char **argv);
+int ksmctl_unmerge(const KsmctlCommand *command, KsmctlHost *host,
+                   int argc, char **argv);
+
+#endif

@@ -1,0 +1,17 @@
+/*
+ * Changes of KSM's settings
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+#ifndef KSMCTL_SETTING_H
+#define KSMCTL_SETTING_H
+
+#include <stdbool.h>
+
+/*
+ * Set @name in the directory @root.  False: it can't be, which was said, with
+ * the reason and the way out.
+ */
+bool ksmctl_set(const char *root, const char *name, const char *value);
+
+#endif

@@ -1,0 +1,103 @@
+/*
+ * ksmctl status for programs
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+#include <stdio.h>
+
+#include "host/memory.h"
+#include "json.h"
+#include "status.h"
+
+static void json_host(KsmctlJson *json, const KsmctlSnapshot *snapshot)
+{
+    KsmFigure page_size = { true, ksm_page_size() };
+
+    ksmctl_json_figure(json, "page_size", page_size);
+    if (snapshot->run.known) {
+        ksmctl_json_boolean(json, "ksmd_running", snapshot->run.value == 1);
+    }
+    ksmctl_json_figure(json, "saved_bytes", snapshot->saved_bytes);
+    ksmctl_json_figure(json, "profit_bytes", snapshot->profit_bytes);
+    if (snapshot->percent_known) {
+        ksmctl_json_decimal(json, "ksmd_cpu_percent", snapshot->ksmd_percent);
+    }
+    ksmctl_json_figure(json, "ksmd_cpu_ns", snapshot->ksmd_cpu_ns);
+}
+
+static void json_guest(KsmctlJson *json, const KsmGuest *guest)
+{
+    const KsmGuestMerging *merging = &guest->merging;
+
+    ksmctl_json_open(json, NULL, '{');
+    ksmctl_json_figure(json, "pid", (KsmFigure) { true, guest->pid });
+    if (guest->name) {
+        ksmctl_json_string(json, "name", guest->name);
+    }
+    ksmctl_json_figure(json, "resident_bytes", ksmctl_guest_resident(guest));
+    ksmctl_json_figure(json, "saved_bytes", ksmctl_guest_saved(guest));
+    ksmctl_json_figure(json, "profit_bytes", ksmctl_guest_profit(guest));
+    ksmctl_json_figure(json, "ksm_merging_pages", (KsmFigure) {
+                       merging->known, merging->merging_pages });
+    ksmctl_json_figure(json, "ksm_zero_pages", (KsmFigure) {
+                       merging->zero_known, merging->zero_pages });
+    ksmctl_json_close(json, '}');
+}
+
+static void json_mount(KsmctlJson *json, const KsmMount *mount)
+{
+    ksmctl_json_open(json, NULL, '{');
+    ksmctl_json_string(json, "device", mount->device);
+    if (mount->path) {
+        ksmctl_json_string(json, "path", mount->path);
+    }
+    ksmctl_json_figure(json, "allocated_bytes",
+                       ksmctl_bytes(mount->pages_allocated));
+    ksmctl_json_figure(json, "used_bytes", ksmctl_bytes(mount->pages_used));
+    ksmctl_json_figure(json, "saved_bytes", ksmctl_mount_saved(mount));
+    ksmctl_json_figure(json, "max_kernel_pages", mount->max_kernel_pages);
+    ksmctl_json_close(json, '}');
+}
+
+/* Numbers are numbers; advisor_mode is none. */
+static void json_values(KsmctlJson *json, const char *root)
+{
+    const KsmSysfsValue *value;
+
+    for (value = ksm_sysfs_values; value->name; value++) {
+        g_autofree char *text = ksm_sysfs_get(root, value->name);
+        KsmFigure figure = ksm_sysfs_figure(root, value->name);
+
+        if (figure.known) {
+            ksmctl_json_figure(json, value->name, figure);
+        } else if (text) {
+            ksmctl_json_string(json, value->name, text);
+        }
+    }
+}
+
+void ksmctl_status_json(const KsmctlSnapshot *snapshot, const KsmctlHost *host)
+{
+    KsmctlJson json;
+    guint i;
+
+    ksmctl_json_init(&json);
+    ksmctl_json_open(&json, NULL, '{');
+    json_host(&json, snapshot);
+    ksmctl_json_open(&json, "guests", '[');
+    for (i = 0; i < snapshot->guests->len; i++) {
+        json_guest(&json, g_ptr_array_index(snapshot->guests, i));
+    }
+    ksmctl_json_close(&json, ']');
+    ksmctl_json_open(&json, "ksmfs", '[');
+    for (i = 0; i < snapshot->mounts->len; i++) {
+        json_mount(&json, g_ptr_array_index(snapshot->mounts, i));
+    }
+    ksmctl_json_close(&json, ']');
+    ksmctl_json_open(&json, "values", '{');
+    json_values(&json, host->sysfs_root);
+    ksmctl_json_close(&json, '}');
+    ksmctl_json_close(&json, '}');
+    puts(json.text->str);
+    ksmctl_json_clear(&json);
+}

@@ -1,0 +1,154 @@
+/*
+ * ksmctl status for people
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+#include <inttypes.h>
+#include <stdio.h>
+
+#include "printable.h"
+#include "status.h"
+#include "text.h"
+
+static void text_mib_line(const char *label, KsmFigure bytes)
+{
+    g_autofree char *mib = ksmctl_text_mib(bytes);
+
+    printf("%-18s %s%s\n", label, mib, bytes.known ? " MiB" : "");
+}
+
+static void text_ksmd_lines(const KsmctlSnapshot *snapshot,
+                            const KsmctlHost *host)
+{
+    g_autofree char *percent = ksmctl_text_percent(snapshot);
+    g_autofree char *root = ksmctl_printable(host->sysfs_root);
+
+    printf("%-18s %s", "ksmd", ksmctl_text_run(snapshot->run));
+    if (!snapshot->run.known) {
+        printf(" (there is no KSM in %s)", root);
+    }
+    printf("\n%-18s %s%s", "CPU of ksmd", percent,
+           snapshot->percent_known ? " % of a core" : "");
+    if (snapshot->ksmd_cpu_ns.known) {
+        printf(", %.2f s since boot", snapshot->ksmd_cpu_ns.value / 1e9);
+    }
+    printf("\n");
+}
+
+static void text_limit(KsmFigure limit)
+{
+    if (!limit.known) {
+        printf(KSMCTL_UNKNOWN);
+    } else if (!limit.value) {
+        printf("unlimited");
+    } else {
+        printf("%" PRId64, limit.value);
+    }
+}
+
+/* In the kernel, as Linux 2.6.32 had it, or on mounts of ksmfs. */
+static void text_limits(const KsmctlSnapshot *snapshot)
+{
+    guint i;
+
+    if (snapshot->max_kernel_pages.known) {
+        printf("%-18s ", "max_kernel_pages");
+        text_limit(snapshot->max_kernel_pages);
+        printf(" in KSM\n");
+    }
+    for (i = 0; i < snapshot->mounts->len; i++) {
+        KsmMount *mount = g_ptr_array_index(snapshot->mounts, i);
+        g_autofree char *where = ksmctl_printable(mount->path ? mount->path :
+                                                  mount->device);
+
+        printf("%-18s ", "max_kernel_pages");
+        text_limit(mount->max_kernel_pages);
+        printf(" on %s\n", where);
+    }
+    if (!snapshot->max_kernel_pages.known && !snapshot->mounts->len) {
+        printf("%-18s %s (this KSM has no limit, and no ksmfs is mounted)\n",
+               "max_kernel_pages", KSMCTL_UNKNOWN);
+    }
+}
+
+static void text_guests(GPtrArray *guests)
+{
+    guint i;
+
+    if (!guests->len) {
+        printf("\nNo guests\n");
+        return;
+    }
+    /* The name last: whatever it has, it moves no column. */
+    printf("\nGuests, in MiB\n%8s %11s %11s %11s  %s\n", "PID", "RESIDENT",
+           "SAVED", "PROFIT", "NAME");
+    for (i = 0; i < guests->len; i++) {
+        KsmGuest *guest = g_ptr_array_index(guests, i);
+        g_autofree char *resident =
+            ksmctl_text_mib(ksmctl_guest_resident(guest));
+        g_autofree char *saved = ksmctl_text_mib(ksmctl_guest_saved(guest));
+        g_autofree char *profit = ksmctl_text_mib(ksmctl_guest_profit(guest));
+        g_autofree char *name = ksmctl_text_name(guest->name);
+
+        printf("%8ld %11s %11s %11s  %s\n", (long)guest->pid, resident, saved,
+               profit, name);
+    }
+}
+
+static void text_mounts(GPtrArray *mounts)
+{
+    guint i;
+
+    if (!mounts->len) {
+        return;
+    }
+    printf("\nMounts of ksmfs, in MiB\n%8s %11s %11s %11s  %s\n", "DEVICE",
+           "ALLOCATED", "USED", "SAVED", "PATH");
+    for (i = 0; i < mounts->len; i++) {
+        KsmMount *mount = g_ptr_array_index(mounts, i);
+        g_autofree char *allocated =
+            ksmctl_text_mib(ksmctl_bytes(mount->pages_allocated));
+        g_autofree char *used =
+            ksmctl_text_mib(ksmctl_bytes(mount->pages_used));
+        g_autofree char *saved = ksmctl_text_mib(ksmctl_mount_saved(mount));
+        g_autofree char *device = ksmctl_printable(mount->device);
+        g_autofree char *path = ksmctl_text_name(mount->path);
+
+        printf("%8s %11s %11s %11s  %s\n", device, allocated, used, saved,
+               path);
+    }
+}
+
+static void text_values(const char *root, KsmSysfsKind kind,
+                        const char *heading)
+{
+    const KsmSysfsValue *value;
+
+    for (value = ksm_sysfs_values; value->name; value++) {
+        g_autofree char *text = value->kind == kind ?
+                                ksm_sysfs_get(root, value->name) : NULL;
+        g_autofree char *shown = NULL;
+
+        if (!text) {
+            continue;
+        }
+        if (heading) {
+            printf("\n%s\n", heading);
+            heading = NULL;
+        }
+        shown = ksmctl_printable(text);
+        printf("%-34s %12s  %s\n", value->name, shown, value->meaning);
+    }
+}
+
+void ksmctl_status_text(const KsmctlSnapshot *snapshot, const KsmctlHost *host)
+{
+    text_ksmd_lines(snapshot, host);
+    text_mib_line("saved by KSM", snapshot->saved_bytes);
+    text_mib_line("profit", snapshot->profit_bytes);
+    text_limits(snapshot);
+    text_guests(snapshot->guests);
+    text_mounts(snapshot->mounts);
+    text_values(host->sysfs_root, KSM_SYSFS_SETTING, "Settings");
+    text_values(host->sysfs_root, KSM_SYSFS_FIGURE, "Figures");
+}

@@ -1,0 +1,715 @@
+#!/usr/bin/env python3
+#
+# ksmctl: each of its commands, on a host that is made up
+#
+# SPDX-License-Identifier: GPL-2.0-or-later
+#
+# Usage: test-ksmctl.py KSMCTL [CASE]...
+#
+# KSMCTL_WRAPPER in the environment, e.g. "valgrind -q", goes before it.
+
+import contextlib
+import fcntl
+import json
+import os
+import pty
+import re
+import select
+import shlex
+import struct
+import subprocess
+import sys
+import termios
+import threading
+import time
+from pathlib import Path
+
+TOP = Path(__file__).resolve().parent.parent.parent
+sys.path.insert(0, str(TOP / 'tests/vm'))
+
+from ksmtest import cases  # noqa: E402
+from ksmtest.cases import Bed  # noqa: E402
+from ksmtest.checks import PATIENCE, check, check_equal  # noqa: E402
+from ksmtest.daemon import KSM_FILES  # noqa: E402
+from ksmtest.programs import program  # noqa: E402
+
+PAGE = os.sysconf('SC_PAGESIZE')
+MIB = 1 << 20
+KSMD_PID = 50
+VARIABLE = 'KSM_MAX_KERNEL_PAGES'
+# To refuse as the kernel does: -1000 to 1000 can be written there.
+KERNEL_FILE = '/proc/self/oom_score_adj'
+
+
+class Host(Bed):
+    """What ksmctl sees of a host, and ksmctl itself."""
+
+    programs = ('ksmctl',)
+    host_ksm = False
+
+    @classmethod
+    def add_options(cls, parser):
+        parser.add_argument('ksmctl', type=program, metavar='KSMCTL')
+
+    def __init__(self, arguments, directory, stack):
+        super().__init__(arguments, directory, stack)
+        self.ksm = directory / 'ksm'
+        self.ksmfs = directory / 'ksmfs'
+        self.proc = directory / 'proc'
+        self.command = [*shlex.split(os.environ.get('KSMCTL_WRAPPER', '')),
+                        str(arguments.ksmctl)]
+        self.roots = [f'--sysfs-root={self.ksm}',
+                      f'--ksmfs-root={self.ksmfs}',
+                      f'--proc-root={self.proc}']
+        self.ksm.mkdir()
+        (self.proc / 'self').mkdir(parents=True)
+        for name, value in KSM_FILES.items():
+            self.set(name, value)
+        self.set_memory(1024 * MIB, 512 * MIB)
+        self.add_process(KSMD_PID, comm='ksmd\n', cmdline='')
+        self.set_ksmd_ns(0)
+
+    def set(self, name, value):
+        (self.ksm / name).write_text(f'{value}\n')
+
+    def values(self):
+        """All that KSM has: what a command must not change."""
+        return {path.name: path.read_text().strip()
+                for path in self.ksm.iterdir()}
+
+    def set_memory(self, total, available):
+        (self.proc / 'meminfo').write_text(
+            f'MemTotal:       {total // 1024} kB\n'
+            f'MemAvailable:   {available // 1024} kB\n')
+
+    def set_ksmd_ns(self, ns):
+        path = self.proc / str(KSMD_PID) / 'schedstat'
+        new = path.with_suffix('.new')
+        new.write_text(f'{ns} 0 1\n')
+        new.rename(path)
+
+    def add_process(self, pid, **files):
+        (self.proc / str(pid)).mkdir()
+        for name, content in files.items():
+            data = content if isinstance(content, bytes) else content.encode()
+            (self.proc / str(pid) / name).write_bytes(data)
+
+    def add_guest(self, pid, name=None, resident=0, merging=None, zero=None,
+                  profit=None):
+        """Of what is None the kernel tells nothing."""
+        arguments = [b'/usr/bin/qemu-system-x86_64', b'-m', b'64']
+        if name is not None:
+            arguments += [b'-name', b'guest=' + name]
+        stat = ''.join(f'{key} {value}\n' for key, value in (
+            ('ksm_rmap_items', 5), ('ksm_zero_pages', zero),
+            ('ksm_merging_pages', merging), ('ksm_process_profit', profit))
+            if value is not None)
+        self.add_process(pid, cmdline=b'\0'.join(arguments) + b'\0',
+                         comm='qemu-system-x86\n', ksm_stat=stat,
+                         statm=f'1000 {resident} 10 1 0 100 0\n')
+
+    def add_mount(self, device, path=None, **counters):
+        """A ksmfs; without a PATH, it is mounted in another namespace."""
+        directory = self.ksmfs / device
+        directory.mkdir(parents=True)
+        for name, value in counters.items():
+            (directory / name).write_text(f'{value}\n')
+        if path is not None:
+            with open(self.proc / 'self/mountinfo', 'a') as f:
+                f.write(f'90 26 {device} / {path} rw,relatime shared:9 - '
+                        'ksmfs ksmfs rw,size=1024k,max_kernel_pages=7\n')
+
+    def limit(self, device):
+        return (self.ksmfs / device / 'max_kernel_pages').read_text().strip()
+
+    def command_line(self, *arguments):
+        return [*self.command, *self.roots, *arguments]
+
+    def run(self, *arguments, environment=None, stdin=subprocess.DEVNULL):
+        """ENVIRONMENT: more than ours, or None for what is not to be there."""
+        return subprocess.run(self.command_line(*arguments), stdin=stdin,
+                              stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                              env=changed_environment(environment),
+                              timeout=PATIENCE, check=False)
+
+    def out(self, *arguments, **options):
+        """What it says, when all is well."""
+        result = self.run(*arguments, **options)
+        check_equal((result.returncode, result.stderr), (0, b''),
+                    'status and errors')
+        return result.stdout.decode()
+
+    def fails(self, status, *arguments, **options):
+        """What it says of a failure."""
+        result = self.run(*arguments, **options)
+        check_equal((result.returncode, result.stdout), (status, b''),
+                    f'status and output of {arguments}')
+        error = result.stderr.decode()
+        check(error.startswith('ksmctl: ') and error.count('\n') == 1, error)
+        return error
+
+    def status(self):
+        return json.loads(self.out('status', '--json'))
+
+    @contextlib.contextmanager
+    def output(self, *arguments):
+        """A file with what it says while it runs; ended afterwards."""
+        process = subprocess.Popen(
+            self.command_line(*arguments), stdout=subprocess.PIPE, text=True,
+            env=changed_environment(None))
+        timer = threading.Timer(PATIENCE, process.kill)
+        timer.start()
+        try:
+            yield process.stdout
+        finally:
+            timer.cancel()
+            process.kill()
+            process.wait()
+            process.stdout.close()
+
+    def terminal(self, *arguments, **options):
+        return self.enter(contextlib.closing(
+            Terminal(self.command_line(*arguments), **options)))
+
+
+def changed_environment(changes):
+    environment = dict(os.environ, LC_ALL='C.UTF-8')
+    environment.pop(VARIABLE, None)
+    environment.update(changes or {})
+    return {name: value for name, value in environment.items()
+            if value is not None}
+
+
+class Terminal:
+    """A program on a terminal of its own."""
+
+    def __init__(self, command, term='xterm', size=(24, 100)):
+        self.fd, inner = pty.openpty()
+        self.resize(*size)
+        self.output = b''
+        self.process = subprocess.Popen(
+            command, stdin=inner, stdout=inner, stderr=inner,
+            env=changed_environment({'TERM': term}), start_new_session=True,
+            preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0))
+        os.close(inner)
+
+    def resize(self, lines, columns):
+        fcntl.ioctl(self.fd, termios.TIOCSWINSZ,
+                    struct.pack('HHHH', lines, columns, 0, 0))
+
+    def write(self, text):
+        self.output = b''
+        os.write(self.fd, text.encode())
+
+    def wait_for(self, words):
+        """Until it has said WORDS since the last write."""
+        end = time.monotonic() + PATIENCE
+        while words.encode() not in self.output:
+            left = end - time.monotonic()
+            check(left > 0 and self.read(left),
+                  f'waited in vain for {words!r}: {self.output!r}')
+
+    def read(self, seconds):
+        """False at the end, or if nothing came."""
+        if not select.select([self.fd], [], [], seconds)[0]:
+            return False
+        try:
+            data = os.read(self.fd, 65536)
+        except OSError:
+            return False
+        self.output += data
+        return bool(data)
+
+    def end(self):
+        """The exit status, when it has ended by itself."""
+        while self.read(PATIENCE):
+            pass
+        return self.process.wait(timeout=PATIENCE)
+
+    def close(self):
+        if self.process.poll() is None:
+            self.process.kill()
+        self.process.wait()
+        os.close(self.fd)
+
+
+def test_options(host):
+    """Wrong usage has status 2 and names the way out."""
+    check(re.match(r'ksmctl \d+\.\d+', host.out('--version')), 'version')
+    for command in 'start', 'stop', 'status', 'top', 'tune', 'unmerge':
+        check(f'  {command} ' in host.out('--help'), 'help')
+        check(f'ksmctl {command}' in host.out(command, '--help'), 'help')
+    before = host.values()
+    for arguments in ((), ('no-such-command',), ('--no-such-option',),
+                      ('start', 'x'), ('stop', 'x'), ('status', 'x'),
+                      ('top', 'x'), ('unmerge', 'x'), ('tune',),
+                      ('start', '--no-such-option'), ('status', '--watch=x'),
+                      ('status', '--watch=0'), ('status', '--watch=-1'),
+                      ('status', '--watch=1x'), ('status', '--watch=nan')):
+        check('--help' in host.fails(2, *arguments), str(arguments))
+    check('start, stop' in host.fails(2, 'no-such-command'), 'commands')
+    check_equal(host.values(), before, 'values')
+
+
+def test_options_after_command(host):
+    """Where the host is may be said after the command, too."""
+    host.roots, roots = ['--sysfs-root=/none'], host.roots
+    host.out('start', *roots)
+    check_equal(host.values()['run'], '1', 'run')
+
+
+def test_start(host):
+    """Unless a limit is set, all else stays as it is."""
+    host.add_mount('0:50', '/a', max_kernel_pages=7)
+    for environment in None, {VARIABLE: ''}:
+        host.set('run', 0)
+        before = host.values()
+        host.out('start', environment=environment)
+        check_equal(host.values(), {**before, 'run': '1'}, 'values')
+        check_equal(host.limit('0:50'), '7', 'limit')
+
+
+def test_start_kernel_limit(host):
+    """Where the kernel has a limit, it is set: to half of memory, if unset."""
+    host.add_mount('0:50', '/a', max_kernel_pages=7)
+    half = str(1024 * MIB // PAGE // 2)
+    for value, limit in ((None, half), ('', half), ('1000', '1000'),
+                         ('0', '0'), ('0x10', '16')):
+        host.set('max_kernel_pages', 5)
+        host.out('start', environment={VARIABLE: value})
+        check_equal(host.values()['max_kernel_pages'], limit, 'limit')
+        check_equal(host.values()['run'], '1', 'run')
+    check_equal(host.limit('0:50'), '7', 'limit of ksmfs')
+
+
+def test_start_ksmfs_limit(host):
+    """Else it is that of each ksmfs of the host."""
+    host.add_mount('0:50', '/srv/a\\040b', max_kernel_pages=7)
+    host.add_mount('0:51', max_kernel_pages=7)
+    said = host.out('start', environment={VARIABLE: '1000'})
+    check_equal((host.limit('0:50'), host.limit('0:51')), ('1000', '1000'),
+                'limits')
+    check('/srv/a b: at most 1000 pages' in said and
+          '0:51: at most 1000 pages' in said, said)
+    check_equal(host.values()['run'], '1', 'run')
+    said = host.out('start', environment={VARIABLE: '0'})
+    check('any number' in said, said)
+    check_equal(host.limit('0:50'), '0', 'limit')
+
+
+def test_start_no_limit(host):
+    """A limit that nothing has is no error, but it is said."""
+    said = host.out('start', environment={VARIABLE: '1000'})
+    check(VARIABLE in said and 'no effect' in said, said)
+    check_equal(host.values()['run'], '1', 'run')
+
+
+def test_start_bad_limit(host):
+    """No number: variable, value and way out; nothing is changed."""
+    host.add_mount('0:50', '/a', max_kernel_pages=7)
+    host.set('max_kernel_pages', 5)
+    before = host.values()
+    for value in '12x', '-1', '1 2', ' ', '1e3', '0x', '9' * 20, 'half':
+        error = host.fails(1, 'start', environment={VARIABLE: value})
+        check(f"{VARIABLE}='{value}'" in error and
+              '/etc/default/ksm' in error, error)
+        check_equal(host.values(), before, 'values')
+        check_equal(host.limit('0:50'), '7', 'limit')
+    error = host.fails(1, 'start', environment={VARIABLE: '\x1b[2J'})
+    check('\\x1b[2J' in error, error)
+
+
+def test_start_refused_limit(host):
+    """A limit that can't be set: KSM is not started without it."""
+    host.add_mount('0:50', '/a')
+    error = host.fails(1, 'start', environment={VARIABLE: '1000'})
+    check('0:50/max_kernel_pages' in error and "'1000'" in error, error)
+    check_equal(host.values()['run'], '0', 'run')
+
+
+def test_without_ksm(host):
+    """A kernel without KSM: each command says what is missing."""
+    for path in host.ksm.iterdir():
+        path.unlink()
+    for arguments in (['start'], ['stop'], ['unmerge', '--yes'],
+                      ['tune', 'pages_to_scan=1']):
+        error = host.fails(1, *arguments)
+        check('CONFIG_KSM=y' in error, error)
+    status = host.status()
+    check_equal(status['values'], {}, 'values')
+    for name in 'ksmd_running', 'saved_bytes', 'profit_bytes':
+        check(name not in status, f'{name}: {status}')
+    text = host.out('status')
+    check(re.search(r'^ksmd +- \(there is no KSM', text, re.M), text)
+    check(re.search(r'^saved by KSM +-$', text, re.M), text)
+
+
+def test_stop(host):
+    """ksmd rests, and nothing else changes."""
+    host.set('run', 1)
+    before = host.values()
+    host.out('stop')
+    check_equal(host.values(), {**before, 'run': '0'}, 'values')
+
+
+def fill(host):
+    host.set('run', 1)
+    host.set('pages_sharing', 3 * MIB // PAGE)
+    host.set('ksm_zero_pages', MIB // PAGE)
+    host.set('general_profit', -512 * 1024)
+    host.set('advisor_mode', 'none [scan-time]')
+    host.set_ksmd_ns(1500 * 1000 * 1000)
+    host.add_guest(200, b'web', 5 * MIB // PAGE, 2 * MIB // PAGE,
+                   MIB // PAGE, 2 * MIB)
+    host.add_guest(100)
+    host.add_mount('0:50', '/srv/a\\040b', pages_used=8 * MIB // PAGE,
+                   pages_allocated=5 * MIB // PAGE,
+                   pages_sharing=2 * MIB // PAGE, ksm_zero_pages=MIB // PAGE,
+                   max_kernel_pages=0)
+    host.add_mount('0:51')
+
+
+def test_status_json(host):
+    """Figures are what the kernel's say; what is not known is absent."""
+    fill(host)
+    status = host.status()
+    check_equal(status.pop('values'), {
+        name: int(value) if re.fullmatch('-?[0-9]+', value) else 'scan-time'
+        for name, value in host.values().items()}, 'values')
+    check_equal(status, {
+        'page_size': PAGE, 'ksmd_running': True, 'saved_bytes': 4 * MIB,
+        'profit_bytes': -512 * 1024, 'ksmd_cpu_percent': 0.0,
+        'ksmd_cpu_ns': 1500 * 1000 * 1000,
+        'guests': [
+            {'pid': 100, 'resident_bytes': 0},
+            {'pid': 200, 'name': 'web', 'resident_bytes': 5 * MIB,
+             'saved_bytes': 3 * MIB, 'profit_bytes': 2 * MIB,
+             'ksm_merging_pages': 2 * MIB // PAGE,
+             'ksm_zero_pages': MIB // PAGE}],
+        'ksmfs': [
+            {'device': '0:50', 'path': '/srv/a b', 'allocated_bytes': 5 * MIB,
+             'used_bytes': 8 * MIB, 'saved_bytes': 3 * MIB,
+             'max_kernel_pages': 0},
+            {'device': '0:51'}]}, 'status')
+
+
+def test_status_text(host):
+    """Host, guests, mounts, then all values; what is not known is -."""
+    fill(host)
+    text = host.out('status')
+    before = 0
+    for line in (r'ksmd +runs',
+                 r'CPU of ksmd +0\.0 % of a core, 1\.50 s since boot',
+                 r'saved by KSM +4\.0 MiB', r'profit +-0\.5 MiB',
+                 r'max_kernel_pages +unlimited on /srv/a b',
+                 r'max_kernel_pages +- on 0:51',
+                 r' +100 +0\.0 +- +- +-', r' +200 +5\.0 +3\.0 +2\.0 +web',
+                 r' +0:50 +5\.0 +8\.0 +3\.0 +/srv/a b',
+                 r' +0:51 +- +- +- +-',
+                 r'run +1  0: ksmd rests.*',
+                 r'advisor_mode +scan-time  who .*',
+                 r'pages_sharing +\d+  more places .*'):
+        found = re.search(f'^{line}$', text, re.M)
+        check(found, f'no {line!r} in {text}')
+        check(found.start() > before or not before, f'{line!r} is too early')
+        before = found.start()
+    for name in host.values():
+        check(re.search(f'^{name} ', text, re.M), f'no {name} in {text}')
+
+
+def test_status_old_kernels(host):
+    """What an older kernel doesn't tell is not known, instead of 0."""
+    os.unlink(host.ksm / 'ksm_zero_pages')
+    host.set('pages_sharing', 10)
+    # Linux 5.19, then 6.4.
+    host.add_guest(1)
+    (host.proc / '1/ksm_merging_pages').write_text('3\n')
+    host.add_guest(2, merging=4, profit=-8)
+    # Nothing is known of one that just ends.
+    host.add_process(3, cmdline='/usr/libexec/qemu-kvm\0')
+    # And no ksmd is to be seen in a PID namespace; this one pretends to be it.
+    (host.proc / str(KSMD_PID) / 'cmdline').write_text('ksmd\0')
+    status = host.status()
+    check_equal(status['saved_bytes'], 10 * PAGE, 'saved')
+    check('ksmd_cpu_percent' not in status and 'ksmd_cpu_ns' not in status,
+          str(status))
+    check_equal(status['guests'], [
+        {'pid': 1, 'resident_bytes': 0, 'saved_bytes': 3 * PAGE,
+         'ksm_merging_pages': 3},
+        {'pid': 2, 'resident_bytes': 0, 'saved_bytes': 4 * PAGE,
+         'profit_bytes': -8, 'ksm_merging_pages': 4}, {'pid': 3}], 'guests')
+    text = host.out('status')
+    check(re.search(r'^CPU of ksmd +-$', text, re.M), text)
+    check(re.search(r'^ +3 +- +- +- +-$', text, re.M), text)
+
+
+def test_escaping(host):
+    """No guest's name drives the terminal, or breaks JSON."""
+    names = {1: b'\x1b[2Jclear', 2: b'line\nfeed\r\ttab\x7f',
+             3: b'c1\xc2\x9b2J', 4: b'latin\xff\x9b2J', 5: b'\xe2\x80\xaertl',
+             6: b'quote"back\\slash', 7: 'grün 猫 😀'.encode()}
+    for pid, name in names.items():
+        host.add_guest(pid, name)
+    host.add_mount('0:50', '/a\\033\\012b')
+    output = host.run('status', '--json').stdout
+    check(all(0x20 <= byte < 0x7f for byte in output[:-1]), repr(output))
+    got = {guest['pid']: guest['name']
+           for guest in json.loads(output)['guests']}
+    check_equal(got, {pid: name.decode(errors='replace')
+                      for pid, name in names.items()}, 'names in JSON')
+    for locale, umlaut in (('C.UTF-8', 'grün 猫 😀'),
+                           ('C', 'gr\\xc3\\xbcn')):
+        output = host.run('status', environment={'LC_ALL': locale}).stdout
+        text = output.decode()
+        check(not re.search('[\0-\x09\x0b-\x1f\x7f-\x9f\u202e]', text),
+              repr(text))
+        for shown in ('  \\x1b[2Jclear\n',
+                      '  line\\x0afeed\\x0d\\x09tab\\x7f\n',
+                      '  c1\\xc2\\x9b2J\n', '  latin\\xff\\x9b2J\n',
+                      '  \\xe2\\x80\\xaertl\n', '  quote"back\\\\slash\n',
+                      '/a\\x1b\\x0ab\n', umlaut):
+            check(shown in text, f'no {shown!r} in {text!r}')
+
+
+def test_watch(host):
+    """One JSON object a line, again and again; CPU is measured in between."""
+    with host.output('status', '--json', '--watch=1') as output:
+        first = json.loads(output.readline())
+        host.set_ksmd_ns(500 * 1000 * 1000)
+        host.set('pages_sharing', 77)
+        second = json.loads(output.readline())
+    check_equal(first['ksmd_cpu_percent'], 0.0, 'CPU')
+    check_equal(second['values']['pages_sharing'], 77, 'pages_sharing')
+    # Half a second in one second, or more.
+    check(10 < second['ksmd_cpu_percent'] <= 50.1,
+          str(second['ksmd_cpu_percent']))
+
+
+def test_watch_text(host):
+    """As text, the whole is printed again; 2 seconds where none are given."""
+    for watch, times in ('--watch', 2), ('--watch=0.1', 4):
+        start = time.monotonic()
+        with host.output('status', watch) as output:
+            for _ in range(times):
+                check(any(line.startswith('ksmd ') for line in output),
+                      'it ended, or is too slow')
+        seconds = time.monotonic() - start
+        check((seconds >= 2) == (watch == '--watch'), f'{watch}: {seconds} s')
+
+
+def test_full_disk(host):
+    """What can't be written is an error."""
+    with open('/dev/full', 'w') as full:
+        process = subprocess.run(
+            host.command_line('status'), stdout=full, stderr=subprocess.PIPE,
+            timeout=PATIENCE, check=False)
+    check_equal(process.returncode, 1, 'exit status')
+    check(b'No space left' in process.stderr, repr(process.stderr))
+
+
+def add_two_guests(host):
+    host.add_guest(11, b'FIRST', 20, 1000, 0, 9 * MIB)
+    host.add_guest(22, b'second', 30, 2000, 0, 8 * MIB)
+
+
+def check_order(terminal, *words):
+    for word in words:
+        terminal.wait_for(word)
+    places = [terminal.output.index(word.encode()) for word in words]
+    check_equal(places, sorted(places), f'places of {words}')
+
+
+def test_top(host):
+    """The most saved first; s sorts by the next column; q ends it."""
+    add_two_guests(host)
+    host.add_guest(33, b'\x1b]0;title\x07')
+    terminal = host.terminal('top')
+    check_order(terminal, 'SAVED', 'second', 'FIRST', '\\x1b]0;title\\x07')
+    terminal.write('s')
+    check_order(terminal, 'FIRST', 'second')
+    terminal.write('q')
+    check_equal(terminal.end(), 0, 'exit status')
+
+
+def test_top_refresh(host):
+    """Figures follow the host."""
+    terminal = host.terminal('top')
+    terminal.wait_for('0 guests')
+    add_two_guests(host)
+    check_order(terminal, 'second', 'FIRST')
+    terminal.write('Q')
+    check_equal(terminal.end(), 0, 'exit status')
+
+
+def test_top_resize(host):
+    """A screen of any size is drawn, at once, and nothing beyond it."""
+    host.add_guest(11, b'x' * 300 + b'END')
+    host.add_guest(22, b'second')
+    terminal = host.terminal('top', size=(24, 200))
+    terminal.wait_for('second')
+    check(b'END' not in terminal.output, repr(terminal.output))
+    seconds = []
+    for lines in 24, 30, 20:
+        terminal.resize(1, 1)
+        time.sleep(0.1)
+        terminal.output = b''
+        start = time.monotonic()
+        terminal.resize(lines, 100)
+        terminal.wait_for('second')
+        seconds.append(time.monotonic() - start)
+        check(b'END' not in terminal.output, repr(terminal.output))
+    # Else it would be drawn each 2 seconds, the first maybe earlier.
+    check(sorted(seconds)[1] < 1, f'drawn after {seconds} s')
+    terminal.write('q')
+    check_equal(terminal.end(), 0, 'exit status')
+
+
+def test_top_interrupted(host):
+    """Ctrl-C or SIGTERM ends it, and the terminal is as before."""
+    for end in (lambda terminal: terminal.write('\x03'),
+                lambda terminal: terminal.process.terminate()):
+        terminal = host.terminal('top')
+        terminal.wait_for('0 guests')
+        check(b'\x1b[?1049h' in terminal.output, repr(terminal.output))
+        terminal.output = b''
+        end(terminal)
+        check_equal(terminal.end(), 0, 'exit status')
+        check(b'\x1b[?1049l' in terminal.output, repr(terminal.output))
+
+
+def test_top_hangup(host):
+    """A terminal that is gone ends it, also where SIGHUP is ignored."""
+    command = ['sh', '-c', 'trap "" HUP; exec "$@"', 'sh',
+               *host.command_line('top')]
+    terminal = Terminal(command)
+    try:
+        terminal.wait_for('0 guests')
+        os.close(terminal.fd)
+        terminal.fd = os.open('/dev/null', os.O_RDWR)
+        terminal.process.wait(timeout=PATIENCE)
+    finally:
+        terminal.close()
+
+
+def test_top_no_screen(host):
+    """Where there is no full screen, it says what to do."""
+    for term in 'dumb', 'no-such-terminal', None:
+        terminal = host.terminal('top', term=term)
+        check_equal(terminal.end(), 1, 'exit status')
+        output = terminal.output.decode()
+        check(f"TERM='{term or ''}'" in output and '--watch' in output, output)
+    error = host.fails(1, 'top')
+    check('no terminal' in error and '--watch' in error, error)
+
+
+def test_tune(host):
+    """Settings are set, as many as are named."""
+    before = host.values()
+    host.out('tune', 'pages_to_scan=1000', 'sleep_millisecs=5',
+             'advisor_mode=scan-time')
+    check_equal(host.values(), {**before, 'pages_to_scan': '1000',
+                                'sleep_millisecs': '5',
+                                'advisor_mode': 'scan-time'}, 'values')
+
+
+def test_tune_refusals(host):
+    """One that can't be set: nothing is, and it says what can."""
+    before = host.values()
+    for name, reason, status in (
+            ('no_such', 'is no setting', 2), ('pages_sharing', 'a figure', 2),
+            ('run', 'start, stop and unmerge', 2),
+            ('../ksm/run', 'is no setting', 2),
+            ('advisor_max_cpu', 'is not in this kernel', 1)):
+        error = host.fails(status, 'tune', 'pages_to_scan=9', f'{name}=1')
+        check(f"'{name}' " in error and reason in error, error)
+        check('pages_to_scan, sleep_millisecs, merge_across_nodes, '
+              'max_page_sharing, use_zero_pages, smart_scan, advisor_mode\n'
+              in error, error)
+        check_equal(host.values(), before, 'values')
+    for argument in 'pages_to_scan', 'pages_to_scan=', '=1':
+        error = host.fails(2, 'tune', 'pages_to_scan=9', argument)
+        check(f"'{argument}': not NAME=VALUE" in error, error)
+        check_equal(host.values(), before, 'values')
+
+
+def test_tune_kernel_refusal(host):
+    """A value that the kernel refuses is named, and the others put back."""
+    os.unlink(host.ksm / 'max_page_sharing')
+    os.symlink(KERNEL_FILE, host.ksm / 'max_page_sharing')
+    before = host.values()
+    error = host.fails(1, 'tune', 'pages_to_scan=9', 'advisor_mode=scan-time',
+                       'max_page_sharing=99999')
+    check("'99999'" in error and 'max_page_sharing' in error and
+          'Invalid argument' in error, error)
+    check_equal(host.values(), {**before, 'advisor_mode': 'none'}, 'values')
+
+
+def test_tune_advisor(host):
+    """The advisor lets nobody else set pages_to_scan: it says so."""
+    os.unlink(host.ksm / 'pages_to_scan')
+    os.symlink(KERNEL_FILE, host.ksm / 'pages_to_scan')
+    host.set('advisor_mode', 'none [scan-time]')
+    error = host.fails(1, 'tune', 'pages_to_scan=99999')
+    check('advisor_mode=none' in error, error)
+
+
+def set_merged(host, needed, available):
+    """Separating all takes NEEDED; 5 % of 1 GiB have to be left."""
+    host.set('run', 1)
+    host.set('pages_sharing', needed // PAGE - 100)
+    host.set('ksm_zero_pages', 100)
+    host.set_memory(1000 * MIB, available)
+
+
+def test_unmerge(host):
+    """Where memory suffices, all is separated, and ksmd rests."""
+    set_merged(host, 100 * MIB, 150 * MIB + 1024)
+    before = host.values()
+    said = host.out('unmerge', '--yes')
+    check('run is 2' in said and 'ksmd rests' in said, said)
+    check_equal(host.values(), {**before, 'run': '2'}, 'values')
+
+
+def test_unmerge_guard(host):
+    """Else it is refused, with both figures, unless it is forced."""
+    set_merged(host, 100 * MIB, 150 * MIB)
+    before = host.values()
+    error = host.fails(1, 'unmerge', '--yes')
+    for words in '100.0 MiB', '50.0 MiB', '150.0 MiB', '--force':
+        check(words in error, f'no {words} in {error}')
+    check_equal(host.values(), before, 'values')
+    # What is not known does not suffice.
+    (host.proc / 'meminfo').write_text('MemTotal: 4096000 kB\n')
+    host.fails(1, 'unmerge', '--yes')
+    check_equal(host.values(), before, 'values')
+    host.out('unmerge', '--yes', '--force')
+    check_equal(host.values()['run'], '2', 'run')
+
+
+def test_unmerge_asks(host):
+    """Nothing is done unless somebody says so."""
+    set_merged(host, 100 * MIB, 500 * MIB)
+    error = host.fails(1, 'unmerge')
+    check('--yes' in error, error)
+    for answer, status, run in (('n', 1, '1'), ('', 1, '1'), ('y', 0, '2')):
+        terminal = host.terminal('unmerge')
+        terminal.wait_for('[y/N]')
+        check(b'100.0 MiB of 500.0 MiB' in terminal.output,
+              repr(terminal.output))
+        terminal.write(answer + '\n')
+        check_equal(terminal.end(), status, 'exit status')
+        check_equal(host.values()['run'], run, 'run')
+
+
+def test_unmerge_undone(host):
+    """Someone who sets run again meanwhile: no success is claimed."""
+    set_merged(host, 100 * MIB, 500 * MIB)
+    os.unlink(host.ksm / 'run')
+    # What is written there is not what is read.
+    os.symlink('/dev/null', host.ksm / 'run')
+    error = host.fails(1, 'unmerge', '--yes')
+    check('no longer 2' in error, error)
+
+
+if __name__ == '__main__':
+    cases.main('Run ksmctl on a host that is made up.', globals(), Host)
