@@ -15,6 +15,7 @@
 #include "engine.h"
 #include "pass.h"
 #include "ram.h"
+#include "report.h"
 #include "trace.h"
 
 static int64_t now(void)
@@ -115,6 +116,9 @@ static void run_slice(void *opaque)
         }
         t = now();
     } while (more && t - start < KSM_SLICE_NS / 2);
+    if (paused || !e->parameters.run || e->phase == KSM_PHASE_IDLE) {
+        ksm_report(e, t);
+    }
 
     used = thread_cpu_ns() - cpu_start;
     e->cpu_ns += used;
@@ -167,6 +171,7 @@ static void rendezvous_connected(void *opaque,
     ksm_twins_use_own(&e->twins, false);
     /* A new ksmtuned knows of no marks: all are news to it. */
     e->marks.marked = ksm_ram_figures(e).pages_marked;
+    e->reported_ns = 0;
     e->next_pass_ns = 0;
 }
 

@@ -16,7 +16,9 @@
 #include "monitor/monitor.h"
 #include "system/stats.h"
 #include "ksm.h"
+#include "limits.h"
 #include "ram.h"
+#include "report.h"
 
 /* A line "NAME VALUE" of /proc/self/ksm_stat; false on kernels without. */
 static bool process_stat(const char *text, const char *name, int64_t *value)
@@ -26,66 +28,6 @@ static bool process_stat(const char *text, const char *name, int64_t *value)
 
     return line && (line == text || line[-1] == '\n') &&
            qemu_strtoi64(line + strlen(key), &line, 10, value) == 0;
-}
-
-static void add_limit(KsmLimitInfoList ***tail, KsmLimit limit,
-                      const char *message)
-{
-    KsmLimitInfo *info = g_new0(KsmLimitInfo, 1);
-
-    info->limit = limit;
-    info->message = g_strdup(message);
-    QAPI_LIST_APPEND(*tail, info);
-}
-
-/* Is there memory that ksmfs does not serve? */
-static bool uses_ksm(const KsmEngine *e)
-{
-    KsmBlock *block;
-
-    QTAILQ_FOREACH(block, &e->blocks, next) {
-        if (block->eligible && !ksm_backend_tracks(block)) {
-            return true;
-        }
-    }
-    return false;
-}
-
-static KsmLimitInfoList *query_limits(const KsmEngine *e)
-{
-    KsmLimitInfoList *limits = NULL, **tail = &limits;
-    bool ksm = uses_ksm(e);
-
-    if (ksm && e->tracker_message && !e->yields) {
-        add_limit(&tail, KSM_LIMIT_NO_PAGEMAP_SCAN, e->tracker_message);
-    }
-    if (ksm && e->backend_message) {
-        add_limit(&tail, KSM_LIMIT_NO_KSM, e->backend_message);
-    }
-    if (ksm && e->twins.own) {
-        add_limit(&tail, KSM_LIMIT_NO_RENDEZVOUS, e->twins.rendezvous.message);
-    }
-    if (e->marks.limited) {
-        g_autofree char *message = g_strdup_printf(
-            "ksm: marks and tracking need %" PRIu64 " of %" PRIu64 " mappings:"
-            " raise vm.max_map_count and add the object anew",
-            e->marks.vmas, e->marks.vma_budget);
-
-        add_limit(&tail, KSM_LIMIT_VMAS, message);
-    }
-    if (e->refused_pass) {
-        g_autofree char *message = g_strdup_printf(
-            "ksm: the kernel refused to mark, track or merge memory, %" PRIu64
-            " times in the last pass: %s: -trace 'ksm_*' tells where",
-            e->refused_pass, strerror(e->refused));
-
-        add_limit(&tail, KSM_LIMIT_REFUSED, message);
-    }
-    if (e->memory_low) {
-        add_limit(&tail, KSM_LIMIT_MEMORY, "ksm: too little host memory is"
-                  " free to give pages back: free some");
-    }
-    return limits;
 }
 
 static KsmProperties *query_parameters(const KsmObject *ksm)
@@ -166,27 +108,17 @@ static KsmInfo *query(KsmObject *ksm)
 
     QEMU_LOCK_GUARD(&e->lock);
     info->id = g_strdup(e->id);
-    info->state = !e->parameters.run ? KSM_STATE_STOPPED
-                : ksm_engine_is_paused(e) ? KSM_STATE_YIELDED
-                : e->backoff && e->phase == KSM_PHASE_IDLE ? KSM_STATE_IDLE
-                : KSM_STATE_RUNNING;
-    info->limits = query_limits(e);
+    info->state = ksm_report_state(e);
+    info->limits = ksm_limits(e);
     info->parameters = query_parameters(ksm);
     info->full_scans = e->full_scans;
     info->cow_breaks = e->cow_breaks;
     info->cpu_ns = e->cpu_ns;
     info->last_pass_ns = e->last_pass_ns;
-    info->metadata_bytes = sizeof(*e);
-    if (e->twins.own) {
-        info->metadata_bytes += ksm_index_bytes(e->twins.own);
-    }
+    info->metadata_bytes = ksm_report_metadata(e);
     info->figures = g_new(KsmFigures, 1);
     *info->figures = ksm_ram_figures(e);
-    QTAILQ_FOREACH(block, &e->leaving, next) {
-        info->metadata_bytes += ksm_block_metadata(block);
-    }
     QTAILQ_FOREACH(block, &e->blocks, next) {
-        info->metadata_bytes += ksm_block_metadata(block);
         block_info = query_block(block);
         QAPI_LIST_APPEND(tail, block_info);
         if (block_info->has_pages_sharing) {

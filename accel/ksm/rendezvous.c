@@ -133,6 +133,16 @@ void ksm_rendezvous_demand(KsmRendezvous *r, uint64_t marked, uint64_t total)
     }
 }
 
+bool ksm_rendezvous_wants_reports(const KsmRendezvous *r)
+{
+    return r->ready && (r->features & KSM_FEATURE_REPORT);
+}
+
+void ksm_rendezvous_report(KsmRendezvous *r, const KsmFrameReport *report)
+{
+    append(r, KSM_FRAME_REPORT, report, sizeof(*report));
+}
+
 bool ksm_rendezvous_is_congested(const KsmRendezvous *r)
 {
     return r->out->len - r->out_sent > CONGESTED_BYTES;
@@ -255,6 +265,7 @@ static void handle_frame(KsmRendezvous *r, const KsmFrameHeader *header,
         }
         memcpy(&welcome, payload, sizeof(welcome));
         r->ready = true;
+        r->features = welcome.features;
         r->retry_delay_ns = RETRY_MIN_NS;
         g_clear_pointer(&r->message, g_free);
         r->events->connected(r->opaque, welcome.seed);

@@ -34,7 +34,8 @@ typedef struct KsmRendezvous {
     void *opaque;
 
     QIOChannel *channel;    /* NULL: not connected */
-    bool ready;             /* WELCOME was received */
+    bool ready;             /* WELCOME was received, */
+    uint64_t features;      /* with these features of ksmtuned */
     bool watching;          /* IOThread only, as is watching_write */
     bool watching_write;
     int64_t retry_at_ns;    /* QEMU_CLOCK_REALTIME; INT64_MAX: never */
@@ -72,5 +73,8 @@ void ksm_rendezvous_publish(KsmRendezvous *r, uint32_t page, uint64_t digest);
 void ksm_rendezvous_withdraw(KsmRendezvous *r, uint32_t page,
                              uint64_t digest);
 void ksm_rendezvous_demand(KsmRendezvous *r, uint64_t marked, uint64_t total);
+/* Does ksmtuned take reports? */
+bool ksm_rendezvous_wants_reports(const KsmRendezvous *r);
+void ksm_rendezvous_report(KsmRendezvous *r, const KsmFrameReport *report);
 
 #endif

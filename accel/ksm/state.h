@@ -81,6 +81,8 @@ typedef struct KsmEngine {
     unsigned yields;                /* others that need userfaultfd */
     int64_t last_event_ns;
     uint64_t demanded;              /* marked pages that ksmtuned knows of */
+    KsmFrameReport reported;        /* the last that ksmtuned was told, */
+    int64_t reported_ns;            /* and when; 0: nothing */
 
     uint64_t full_scans;
     uint64_t cow_breaks;

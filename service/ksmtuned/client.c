@@ -29,6 +29,7 @@
 #include "ksm-index.h"
 #include "ksm-wire.h"
 #include "log.h"
+#include "report.h"
 
 #define INPUT_SIZE              (sizeof(KsmFrameHeader) + KSM_WIRE_MAX_PAYLOAD)
 #define OUTPUT_PAUSE            (1024 * 1024)
@@ -62,6 +63,8 @@ struct KsmtunedClient {
     uint64_t entries;           /* held in the index */
     uint64_t published;
     uint64_t withdrawn;
+    bool has_reported;
+    KsmFrameReport report;
 
     GByteArray *out;
     size_t out_sent;            /* bytes at its front that are gone */
@@ -269,7 +272,9 @@ static char *client_printable(const char *text)
 static void client_hello(KsmtunedClient *client, const uint8_t *payload)
 {
     const KsmtunedClientShared *shared = client->shared;
-    KsmFrameWelcome welcome = { .version = KSM_WIRE_VERSION };
+    KsmFrameWelcome welcome = {
+        .version = KSM_WIRE_VERSION, .features = KSM_FEATURE_REPORT,
+    };
     KsmFrameHello hello;
 
     memcpy(&hello, payload, sizeof(hello));
@@ -366,8 +371,21 @@ static void client_handle(KsmtunedClient *client, const KsmFrameHeader *header,
         ksmtuned_tuner_demand(client->shared->tuner, &client->demander,
                               demand.marked, demand.total);
         break;
+    case KSM_FRAME_REPORT:
+        memcpy(&client->report, payload, sizeof(client->report));
+        client->has_reported = true;
+        break;
     }
     ksmtuned_stats_touch(client->shared->stats);
+}
+
+bool ksmtuned_client_report_json(const KsmtunedClient *client, GString *json)
+{
+    if (client->state != CLIENT_MEMBER || !client->has_reported) {
+        return false;
+    }
+    ksmtuned_report_json(json, client->name, client->pid, &client->report);
+    return true;
 }
 
 /* Input */

@@ -6,6 +6,8 @@
 #ifndef KSMTUNED_CLIENT_H
 #define KSMTUNED_CLIENT_H
 
+#include <glib.h>
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "domain.h"
@@ -33,6 +35,9 @@ KsmtunedClient *ksmtuned_client_new(const KsmtunedClientShared *shared,
 void ksmtuned_client_close(KsmtunedClient *client);
 /* Refuse the connection with @reason and close it when that is sent. */
 void ksmtuned_client_refuse(KsmtunedClient *client, const char *reason);
+
+/* Appends what it last reported to @json; false: nothing yet. */
+bool ksmtuned_client_report_json(const KsmtunedClient *client, GString *json);
 
 /* A KsmtunedDomainTell whose member is a client. */
 void ksmtuned_client_tell(void *client, const KsmFrameEntry *entry);

@@ -77,7 +77,8 @@ static bool options_parse(Options *options, int *argc, char ***argv)
           "For the lock and ksmd's original settings (default: "
           RUNTIME_DIR ")", "DIR" },
         { "stats-file", 0, 0, G_OPTION_ARG_FILENAME, &options->stats_file,
-          "Write statistics there, at most once a second", "PATH" },
+          "Write statistics there, at most once a second (default: stats.json "
+          "in the runtime directory)", "PATH" },
         { "config", 0, 0, G_OPTION_ARG_FILENAME, &options->config,
           "Read settings from there (default: " CONFIG_FILE ")", "PATH" },
         { "restore", 0, 0, G_OPTION_ARG_NONE, &options->restore,
@@ -170,6 +171,8 @@ static void ksmtuned_collect(KsmtunedFigures *figures, void *opaque)
     Ksmtuned *k = opaque;
 
     figures->clients = k->server ? ksmtuned_server_clients(k->server) : 0;
+    figures->engines = k->server ? ksmtuned_server_reports_json(k->server) :
+                                   NULL;
     figures->index_entries = ksmtuned_domain_entries(k->domain);
     figures->index_shared = ksmtuned_domain_shared(k->domain);
     figures->index_bytes = ksmtuned_domain_bytes(k->domain);
@@ -283,7 +286,9 @@ static int ksmtuned_serve(Ksmtuned *k)
             .sysfs_root = k->options.sysfs_root,
         }, &k->settings);
     k->stats = k->shared.stats =
-        ksmtuned_stats_new(k->options.stats_file, ksmtuned_collect, k);
+        ksmtuned_stats_new(k->options.stats_file ? k->options.stats_file :
+                                                   k->runtime->stats_path,
+                           ksmtuned_collect, k);
     ksmtuned_tuner_set_stats(k->tuner, k->stats);
     k->server = ksmtuned_server_new(&k->shared);
 
@@ -316,7 +321,13 @@ static bool ksmtuned_unwind(Ksmtuned *k)
         ksmtuned_tuner_set_stats(k->tuner, NULL);
         restored = ksmtuned_tuner_stop(k->tuner);
     }
-    ksmtuned_stats_free(k->stats);
+    if (k->stats) {
+        ksmtuned_stats_free(k->stats);
+        if (!k->options.stats_file) {
+            /* Who finds it there takes it for the figures of now. */
+            unlink(k->runtime->stats_path);
+        }
+    }
     ksmtuned_tuner_free(k->tuner);
     ksmtuned_domain_free(k->domain);
     ksmtuned_ksmd_free(k->ksmd);

@@ -91,6 +91,7 @@ KsmtunedRuntime *ksmtuned_runtime_open(const char *path,
     runtime->lock_fd = fd;
     runtime->state_path = g_build_filename(path, "ksmd-settings", NULL);
     runtime->socket_path = g_build_filename(path, "engine.sock", NULL);
+    runtime->stats_path = g_build_filename(path, "stats.json", NULL);
     if (!runtime_lock_sysfs(runtime, sysfs_root, error)) {
         ksmtuned_runtime_close(runtime);
         return NULL;
@@ -109,5 +110,6 @@ void ksmtuned_runtime_close(KsmtunedRuntime *runtime)
     }
     g_free(runtime->state_path);
     g_free(runtime->socket_path);
+    g_free(runtime->stats_path);
     g_free(runtime);
 }

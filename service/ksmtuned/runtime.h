@@ -13,6 +13,7 @@ typedef struct KsmtunedRuntime {
     int sysfs_fd;               /* locked, too; -1: there is no such thing */
     char *state_path;           /* of ksmd's original settings */
     char *socket_path;          /* unless --socket says otherwise */
+    char *stats_path;           /* unless --stats-file says otherwise */
 } KsmtunedRuntime;
 
 /*

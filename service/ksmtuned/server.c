@@ -264,3 +264,24 @@ unsigned ksmtuned_server_clients(const KsmtunedServer *server)
 {
     return g_hash_table_size(server->clients);
 }
+
+char *ksmtuned_server_reports_json(const KsmtunedServer *server)
+{
+    GString *json = g_string_new("[");
+    GHashTableIter iter;
+    gpointer client;
+
+    g_hash_table_iter_init(&iter, server->clients);
+    while (g_hash_table_iter_next(&iter, &client, NULL)) {
+        gsize before = json->len;
+
+        if (before > 1) {
+            g_string_append(json, ", ");
+        }
+        if (!ksmtuned_client_report_json(client, json)) {
+            g_string_truncate(json, before);
+        }
+    }
+    g_string_append_c(json, ']');
+    return g_string_free(json, FALSE);
+}

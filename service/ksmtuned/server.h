@@ -31,5 +31,7 @@ bool ksmtuned_server_listen(KsmtunedServer *server, const char *path,
 bool ksmtuned_server_adopt(KsmtunedServer *server, int fd, GError **error);
 
 unsigned ksmtuned_server_clients(const KsmtunedServer *server);
+/* What the engines last reported, as a JSON array; the caller frees it. */
+char *ksmtuned_server_reports_json(const KsmtunedServer *server);
 
 #endif

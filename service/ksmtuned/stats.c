@@ -47,9 +47,11 @@ static uint64_t stats_cpu_ns(void)
 
 char *ksmtuned_stats_json(KsmtunedStats *stats)
 {
+    g_autofree char *engines = NULL;
     KsmtunedFigures f = { 0 };
 
     stats->collect(&f, stats->opaque);
+    engines = f.engines;
     return g_strdup_printf("{\"clients\": %u, "
                            "\"index_entries\": %" PRIu64 ", "
                            "\"index_shared\": %" PRIu64 ", "
@@ -58,11 +60,13 @@ char *ksmtuned_stats_json(KsmtunedStats *stats)
                            "\"cpu_ns\": %" PRIu64 ", "
                            "\"ksmd_running\": %s, "
                            "\"demand_waiting_pages\": %" PRIu64 ", "
-                           "\"ksmd_wakeups\": %" PRIu64 "}\n",
+                           "\"ksmd_wakeups\": %" PRIu64 ", "
+                           "\"engines\": %s}\n",
                            f.clients, f.index_entries, f.index_shared,
                            f.index_bytes, f.twins_told, stats_cpu_ns(),
                            f.ksmd_running ? "true" : "false",
-                           f.demand_waiting_pages, f.ksmd_wakeups);
+                           f.demand_waiting_pages, f.ksmd_wakeups,
+                           engines ? engines : "[]");
 }
 
 /* Readers see the old file or the new one; no fsync, it is of the moment. */

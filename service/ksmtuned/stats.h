@@ -23,6 +23,7 @@ typedef struct KsmtunedFigures {
     uint64_t demand_waiting_pages;
     uint64_t ksmd_wakeups;
     bool ksmd_running;
+    char *engines;              /* JSON array; freed by who asks for figures */
 } KsmtunedFigures;
 
 typedef void KsmtunedStatsCollect(KsmtunedFigures *figures, void *opaque);

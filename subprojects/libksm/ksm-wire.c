@@ -19,6 +19,7 @@ G_STATIC_ASSERT(sizeof(KsmFrameHello) == 64);
 G_STATIC_ASSERT(sizeof(KsmFrameWelcome) == 48);
 G_STATIC_ASSERT(sizeof(KsmFrameEntry) == 16);
 G_STATIC_ASSERT(sizeof(KsmFrameDemand) == 16);
+G_STATIC_ASSERT(sizeof(KsmFrameReport) == 296);
 G_STATIC_ASSERT(KSM_WIRE_MAX_PAYLOAD % sizeof(KsmFrameEntry) == 0);
 
 /* Pages have 32-bit numbers, so no engine has more of them. */
@@ -38,6 +39,8 @@ static bool ksm_wire_length_ok(uint16_t type, uint32_t length)
         return length > 0 && length % sizeof(KsmFrameEntry) == 0;
     case KSM_FRAME_DEMAND:
         return length == sizeof(KsmFrameDemand);
+    case KSM_FRAME_REPORT:
+        return length == sizeof(KsmFrameReport);
     default:
         return false;
     }
@@ -53,6 +56,7 @@ KsmWireError ksm_wire_check_header(const KsmFrameHeader *header,
     case KSM_FRAME_PUBLISH:
     case KSM_FRAME_WITHDRAW:
     case KSM_FRAME_DEMAND:
+    case KSM_FRAME_REPORT:
         sender = KSM_WIRE_FROM_ENGINE;
         break;
     case KSM_FRAME_WELCOME:
@@ -91,9 +95,6 @@ static KsmWireError ksm_wire_check_hello(const void *payload, uint32_t length)
         return KSM_WIRE_BAD_LENGTH;
     }
     memcpy(&hello, payload, sizeof(hello));
-    if (hello.features) {
-        return KSM_WIRE_BAD_RESERVED;
-    }
     if (hello.page_size < 4096 || (hello.page_size & (hello.page_size - 1))) {
         return KSM_WIRE_BAD_VALUE;
     }
@@ -116,7 +117,7 @@ static KsmWireError ksm_wire_check_welcome(const void *payload,
         return KSM_WIRE_BAD_LENGTH;
     }
     memcpy(&welcome, payload, sizeof(welcome));
-    if (welcome.reserved || welcome.features) {
+    if (welcome.reserved) {
         return KSM_WIRE_BAD_RESERVED;
     }
     return KSM_WIRE_OK;
@@ -153,6 +154,21 @@ static KsmWireError ksm_wire_check_demand(const void *payload)
     return KSM_WIRE_OK;
 }
 
+static KsmWireError ksm_wire_check_report(const void *payload)
+{
+    KsmFrameReport report;
+
+    memcpy(&report, payload, sizeof(report));
+    if (report.backends & ~KSM_REPORT_BACKENDS) {
+        return KSM_WIRE_BAD_RESERVED;
+    }
+    if (report.state >= KSM_REPORT_STATE__MAX ||
+        !memchr(report.limit, '\0', sizeof(report.limit))) {
+        return KSM_WIRE_BAD_VALUE;
+    }
+    return KSM_WIRE_OK;
+}
+
 KsmWireError ksm_wire_check_payload(const KsmFrameHeader *header,
                                     const void *payload)
 {
@@ -177,6 +193,8 @@ KsmWireError ksm_wire_check_payload(const KsmFrameHeader *header,
         return ksm_wire_check_entries(payload, length, KSM_ENTRY_TWIN);
     case KSM_FRAME_DEMAND:
         return ksm_wire_check_demand(payload);
+    case KSM_FRAME_REPORT:
+        return ksm_wire_check_report(payload);
     default:
         return KSM_WIRE_BAD_TYPE;
     }

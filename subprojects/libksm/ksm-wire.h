@@ -46,6 +46,7 @@ typedef enum KsmFrameType {
     KSM_FRAME_WITHDRAW = 5,     /* engine -> daemon: KsmFrameEntry[] */
     KSM_FRAME_TWINS = 6,        /* daemon -> engine: KsmFrameEntry[] */
     KSM_FRAME_DEMAND = 7,       /* engine -> daemon: KsmFrameDemand */
+    KSM_FRAME_REPORT = 8,       /* engine -> daemon: KsmFrameReport */
     KSM_FRAME__MAX
 } KsmFrameType;
 
@@ -59,14 +60,21 @@ typedef struct KsmFrameHeader {
 typedef struct KsmFrameHello {
     uint32_t version;           /* KSM_WIRE_VERSION */
     uint32_t page_size;         /* bytes */
-    uint64_t features;          /* 0 */
+    uint64_t features;          /* that the engine has; none yet */
     char name[48];              /* for the log: guest name, NUL-terminated */
 } KsmFrameHello;
+
+/*
+ * Features are what a side understands besides what is always there.  The other
+ * side makes use of those that it knows, and ignores others: QEMU and ksmtuned
+ * are not upgraded at the same time.
+ */
+#define KSM_FEATURE_REPORT      1u  /* of the daemon: it takes REPORT */
 
 typedef struct KsmFrameWelcome {
     uint32_t version;           /* KSM_WIRE_VERSION */
     uint32_t reserved;          /* 0 */
-    uint64_t features;          /* 0 */
+    uint64_t features;          /* KSM_FEATURE_*, that the daemon has */
     /* Makes the digest function of the engine's domain; random, secret. */
     uint8_t seed[KSM_WIRE_SEED_SIZE];
 } KsmFrameWelcome;
@@ -95,6 +103,44 @@ typedef struct KsmFrameDemand {
     /* Pages that are marked now, merged or not. */
     uint64_t total;
 } KsmFrameDemand;
+
+/* KsmFrameReport.state: KsmState of qapi/ksm.json. */
+typedef enum KsmReportState {
+    KSM_REPORT_RUNNING,
+    KSM_REPORT_IDLE,
+    KSM_REPORT_STOPPED,
+    KSM_REPORT_YIELDED,
+    KSM_REPORT_STATE__MAX
+} KsmReportState;
+
+/* KsmFrameReport.backends, those in use. */
+#define KSM_REPORT_KSMD         1u
+#define KSM_REPORT_KSMFS        2u
+#define KSM_REPORT_NULL         4u
+#define KSM_REPORT_BACKENDS     7u
+
+#define KSM_REPORT_UNKNOWN      UINT64_MAX
+
+/*
+ * What the engine has done so far, for administrators; sent at the end of a
+ * pass, at most once a second.  Names mean what they mean in query-ksm.
+ */
+typedef struct KsmFrameReport {
+    uint64_t ram_bytes;         /* that may be merged */
+    uint64_t full_scans;
+    uint64_t pages_hashed;
+    uint64_t pages_twins;
+    uint64_t pages_zero;
+    uint64_t pages_marked;
+    uint64_t ksmfs_sharing_pages;   /* or KSM_REPORT_UNKNOWN: none on ksmfs */
+    uint64_t cow_breaks;
+    uint64_t cpu_ns;
+    uint64_t metadata_bytes;
+    uint32_t state;             /* KsmReportState */
+    uint32_t backends;          /* KSM_REPORT_* */
+    /* What keeps it from doing all of its job, with the way out; or empty. */
+    char limit[208];            /* NUL-terminated */
+} KsmFrameReport;
 
 typedef enum KsmWireError {
     KSM_WIRE_OK = 0,

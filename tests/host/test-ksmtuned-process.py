@@ -102,8 +102,21 @@ def test_stats_log(daemon):
     daemon.wait_log('"clients": 1')
     wanted = {'clients', 'index_entries', 'index_shared', 'index_bytes',
               'twins_told', 'cpu_ns', 'ksmd_running', 'demand_waiting_pages',
-              'ksmd_wakeups'}
+              'ksmd_wakeups', 'engines'}
     check_equal(set(daemon.stats()), wanted, 'keys')
+
+
+def test_stats_file(daemon):
+    """By default it is where ksmctl looks, and gone at the end."""
+    daemon.start()
+    daemon.wait_stats(clients=0)
+    daemon.stop()
+    check(os.path.exists(daemon.stats_file), 'what was asked for is gone')
+    daemon.stats_file = None
+    daemon.start()
+    daemon.wait_stats(clients=0)
+    daemon.stop()
+    check(not os.path.exists(f'{daemon.runtime}/stats.json'), 'it is left')
 
 
 def test_notify(daemon):

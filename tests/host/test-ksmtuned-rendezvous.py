@@ -28,7 +28,7 @@ from ksmtest.daemon import Daemon  # noqa: E402
 from ksmtest.engine import Engine  # noqa: E402
 from ksmtest.wire import (  # noqa: E402
     ENTRY, MAX_PAYLOAD, PAGE_SIZE, T_HELLO, T_PUBLISH, T_TWINS, T_WELCOME,
-    TWIN, demand, entries, frame, hello, publish, withdraw)
+    TWIN, demand, entries, frame, hello, publish, report, withdraw)
 
 
 # Connections
@@ -78,7 +78,6 @@ def test_wrong_page_size(daemon):
 def test_bad_hello(daemon):
     daemon.start()
     for bad, words in (
-            (hello(features=1), 'reserved'),
             (hello(name=b'x' * 48), 'range'),
             (publish((1, 1)), 'not HELLO'),
             (frame(T_TWINS, entries((1, 1))), 'type')):
@@ -344,6 +343,33 @@ def test_entry_limit(daemon):
     b.twins(13)
     a.send(publish((9999, 9)))
     a.check_refused('16')
+
+
+def test_reports(daemon):
+    """What engines report is in the statistics, made harmless."""
+    daemon.start()
+    one, other = daemon.engine(name=b'one'), daemon.engine(name=b't"wo\x1b')
+    daemon.wait_stats(clients=2, engines=[])
+    one.send(report(*range(10, 20), state=1, backends=3,
+                    limit=b'say "no"\x07\\'))
+    wait_for(lambda: daemon.stats()['engines'], 'a report')
+    check_equal(daemon.stats()['engines'], [{
+        'pid': os.getpid(), 'name': 'one', 'state': 'idle',
+        'backends': ['ksmd', 'ksmfs'], 'ram_bytes': 10, 'full_scans': 11,
+        'pages_hashed': 12, 'pages_twins': 13, 'pages_zero': 14,
+        'pages_marked': 15, 'ksmfs_sharing_pages': 16, 'cow_breaks': 17,
+        'cpu_ns': 18, 'metadata_bytes': 19, 'limit': 'say ?no???',
+    }], 'engines')
+    other.send(report(*[0] * 6, 2 ** 64 - 1, *[0] * 3, backends=0))
+    wait_for(lambda: len(daemon.stats()['engines']) == 2, 'the other')
+    found, = (engine for engine in daemon.stats()['engines']
+              if engine['name'] != 'one')
+    check_equal((found['name'], found['backends']), ('t?wo?', []), 'other')
+    check(not {'limit', 'ksmfs_sharing_pages'} & set(found), str(found))
+    one.close()
+    wait_for(lambda: len(daemon.stats()['engines']) == 1, 'one to be gone')
+    other.send(report(*[0] * 10, state=9))
+    other.check_refused('range')
 
 
 if __name__ == '__main__':

@@ -54,11 +54,37 @@ static void daemon_send(Daemon *d, uint16_t type, const void *payload,
     }
 }
 
-static void daemon_welcome(Daemon *d, uint32_t version)
+static void daemon_welcome_with(Daemon *d, uint32_t version,
+                                uint64_t features)
 {
-    KsmFrameWelcome welcome = { .version = version, .seed = { 42 } };
+    KsmFrameWelcome welcome = {
+        .version = version, .features = features, .seed = { 42 },
+    };
 
     daemon_send(d, KSM_FRAME_WELCOME, &welcome, sizeof(welcome));
+}
+
+static void daemon_welcome(Daemon *d, uint32_t version)
+{
+    daemon_welcome_with(d, version, 0);
+}
+
+/* The next frame, whose payload goes to @payload; a good one. */
+static KsmFrameHeader daemon_receive(Daemon *d,
+                                     uint8_t payload[KSM_WIRE_MAX_PAYLOAD])
+{
+    KsmFrameHeader header;
+
+    g_assert_cmpint(recv(d->fd, &header, sizeof(header), MSG_WAITALL), ==,
+                    sizeof(header));
+    g_assert_cmpint(ksm_wire_check_header(&header, KSM_WIRE_FROM_ENGINE), ==,
+                    KSM_WIRE_OK);
+    if (header.length) {
+        g_assert_cmpint(recv(d->fd, payload, header.length, MSG_WAITALL), ==,
+                        header.length);
+    }
+    g_assert_cmpint(ksm_wire_check_payload(&header, payload), ==, KSM_WIRE_OK);
+    return header;
 }
 
 /* The connection is given up for a reason that says @why; the guest lives. */
@@ -96,18 +122,8 @@ static void test_twins(void)
     daemon_welcome(&d, KSM_WIRE_VERSION);
     while (found < 2) {
         g_autofree KsmFrameEntry *entries = g_malloc(KSM_WIRE_MAX_PAYLOAD);
-        KsmFrameHeader header;
+        KsmFrameHeader header = daemon_receive(&d, (uint8_t *)entries);
 
-        g_assert_cmpint(recv(d.fd, &header, sizeof(header), MSG_WAITALL), ==,
-                        sizeof(header));
-        g_assert_cmpint(ksm_wire_check_header(&header, KSM_WIRE_FROM_ENGINE),
-                        ==, KSM_WIRE_OK);
-        if (header.length) {
-            g_assert_cmpint(recv(d.fd, entries, header.length, MSG_WAITALL),
-                            ==, header.length);
-        }
-        g_assert_cmpint(ksm_wire_check_payload(&header, entries), ==,
-                        KSM_WIRE_OK);
         for (int i = 0; header.type == KSM_FRAME_PUBLISH && found < 2 &&
                         i < header.length / sizeof(*entries); i++) {
             if (entries[i].page == (BASE + found * 7 * PAGE) / PAGE) {
@@ -135,6 +151,68 @@ static void test_twins(void)
     ksm_wait_figure(d.qts, "pages-twins", 0);
     g_assert_cmpuint(ksm_figure(d.qts, "pc.ram", "pages-submitted"), >, 300);
     qtest_quit(d.qts);
+}
+
+/* The next report; what else comes is left out. */
+static KsmFrameReport daemon_report(Daemon *d)
+{
+    g_autofree uint8_t *payload = g_malloc(KSM_WIRE_MAX_PAYLOAD);
+    KsmFrameReport report;
+
+    while (daemon_receive(d, payload).type != KSM_FRAME_REPORT) {
+        /* go on */
+    }
+    memcpy(&report, payload, sizeof(report));
+    return report;
+}
+
+static void test_report(void)
+{
+    Daemon d = daemon_start("");
+    KsmFrameReport report;
+
+    ksm_write_page(d.qts, BASE, 1);
+    daemon_welcome_with(&d, KSM_WIRE_VERSION, KSM_FEATURE_REPORT | 1u << 31);
+    do {
+        report = daemon_report(&d);
+    } while (!report.pages_hashed);
+    g_assert_cmpuint(report.backends, ==, KSM_REPORT_KSMD);
+    g_assert_cmpuint(report.ksmfs_sharing_pages, ==, KSM_REPORT_UNKNOWN);
+    g_assert_cmpuint(report.ram_bytes, >=, 1 << 20);
+    g_assert_cmpuint(report.full_scans, >, 0);
+    g_assert_cmpuint(report.cpu_ns, >, 0);
+    g_assert_cmpuint(report.metadata_bytes, >, 0);
+    /* It says so, too, when it stops. */
+    qtest_qmp_assert_success(d.qts, "{'execute': 'qom-set', 'arguments': {"
+        "'path': '/objects/ksm0', 'property': 'run', 'value': false}}");
+    do {
+        report = daemon_report(&d);
+    } while (report.state != KSM_REPORT_STOPPED);
+    qtest_quit(d.qts);
+    close(d.fd);
+}
+
+/* A ksmtuned that takes no reports gets none. */
+static void test_no_report(void)
+{
+    Daemon d = daemon_start("");
+    g_autofree uint8_t *payload = g_malloc(KSM_WIRE_MAX_PAYLOAD);
+    struct timeval patience = { .tv_sec = 2 };
+    KsmFrameHeader header;
+
+    daemon_welcome(&d, KSM_WIRE_VERSION);
+    ksm_wait_passes(d.qts, 3);
+    setsockopt(d.fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience));
+    while (recv(d.fd, &header, sizeof(header), MSG_WAITALL) ==
+           sizeof(header)) {
+        g_assert_cmpint(header.type, !=, KSM_FRAME_REPORT);
+        if (header.length) {
+            g_assert_cmpint(recv(d.fd, payload, header.length, MSG_WAITALL),
+                            ==, header.length);
+        }
+    }
+    qtest_quit(d.qts);
+    close(d.fd);
 }
 
 static void test_version(void)
@@ -203,6 +281,8 @@ int main(int argc, char **argv)
     g_test_init(&argc, &argv, NULL);
 #define ADD(name) qtest_add_func("/ksm/rendezvous/" #name, test_ ## name)
     ADD(twins);
+    ADD(report);
+    ADD(no_report);
     ADD(version);
     ADD(garbage);
     ADD(mid_frame);

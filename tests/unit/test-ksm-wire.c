@@ -23,6 +23,8 @@ static uint32_t good_length(KsmFrameType type)
         return 3;
     case KSM_FRAME_DEMAND:
         return sizeof(KsmFrameDemand);
+    case KSM_FRAME_REPORT:
+        return sizeof(KsmFrameReport);
     default:
         return 2 * sizeof(KsmFrameEntry);
     }
@@ -138,10 +140,10 @@ static void test_hello(void)
                     KSM_WIRE_BAD_VERSION);
     g_assert_cmpint(check_hello(&hello, 8), ==, KSM_WIRE_BAD_VERSION);
 
+    /* What only newer ones know is no fault. */
     hello = good;
-    hello.features = 1;
-    g_assert_cmpint(check_hello(&hello, sizeof(hello)), ==,
-                    KSM_WIRE_BAD_RESERVED);
+    hello.features = TWO_TO_48;
+    g_assert_cmpint(check_hello(&hello, sizeof(hello)), ==, KSM_WIRE_OK);
     hello = good;
     hello.page_size = 0;
     g_assert_cmpint(check_hello(&hello, sizeof(hello)), ==,
@@ -166,9 +168,9 @@ static void test_welcome(void)
     g_assert_cmpint(ksm_wire_check_payload(&header, &welcome), ==,
                     KSM_WIRE_BAD_RESERVED);
     welcome.reserved = 0;
-    welcome.features = TWO_TO_48;
+    welcome.features = TWO_TO_48 | KSM_FEATURE_REPORT;
     g_assert_cmpint(ksm_wire_check_payload(&header, &welcome), ==,
-                    KSM_WIRE_BAD_RESERVED);
+                    KSM_WIRE_OK);
     welcome.version = 0;
     g_assert_cmpint(ksm_wire_check_payload(&header, &welcome), ==,
                     KSM_WIRE_BAD_VERSION);
@@ -248,6 +250,32 @@ static void test_demand(void)
                     KSM_WIRE_BAD_VALUE);
 }
 
+static void test_report(void)
+{
+    KsmFrameHeader header = good_header(KSM_FRAME_REPORT);
+    KsmFrameReport report = {
+        .state = KSM_REPORT_YIELDED, .backends = KSM_REPORT_BACKENDS,
+        .ksmfs_sharing_pages = KSM_REPORT_UNKNOWN,
+    };
+
+    memset(report.limit, 'x', sizeof(report.limit) - 1);
+    g_assert_cmpint(ksm_wire_check_payload(&header, &report), ==, KSM_WIRE_OK);
+    report.limit[sizeof(report.limit) - 1] = 'x';
+    g_assert_cmpint(ksm_wire_check_payload(&header, &report), ==,
+                    KSM_WIRE_BAD_VALUE);
+    report.limit[0] = '\0';
+    report.state = KSM_REPORT_STATE__MAX;
+    g_assert_cmpint(ksm_wire_check_payload(&header, &report), ==,
+                    KSM_WIRE_BAD_VALUE);
+    report.state = 0;
+    report.backends = 8;
+    g_assert_cmpint(ksm_wire_check_payload(&header, &report), ==,
+                    KSM_WIRE_BAD_RESERVED);
+    header.length--;
+    g_assert_cmpint(ksm_wire_check_payload(&header, &report), ==,
+                    KSM_WIRE_BAD_LENGTH);
+}
+
 /* A payload needs no alignment: sanitizers would see a wrong access. */
 static void test_unaligned(void)
 {
@@ -296,7 +324,7 @@ static void test_random(void)
     for (round = 0; round < 200000; round++) {
         KsmWireSide from = g_test_rand_int() & 1;
         KsmFrameHeader header = {
-            .type = g_test_rand_int_range(0, 9),
+            .type = g_test_rand_int_range(0, KSM_FRAME__MAX + 1),
             .fds = g_test_rand_int_range(0, 16) ? 0 : 1,
             .reserved = g_test_rand_int_range(0, 16) ? 0 : 1,
             .length = g_test_rand_int_range(0, 8) ?
@@ -332,6 +360,7 @@ int main(int argc, char **argv)
     g_test_add_func("/ksm-wire/refuse", test_refuse);
     g_test_add_func("/ksm-wire/entries", test_entries);
     g_test_add_func("/ksm-wire/demand", test_demand);
+    g_test_add_func("/ksm-wire/report", test_report);
     g_test_add_func("/ksm-wire/unaligned", test_unaligned);
     g_test_add_func("/ksm-wire/strerror", test_strerror);
     g_test_add_func("/ksm-wire/random", test_random);

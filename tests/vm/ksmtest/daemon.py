@@ -51,6 +51,7 @@ class Daemon(Bed):
         self.socket = os.path.join(self.runtime, "engine.sock")
         self.state = os.path.join(self.runtime, "ksmd-settings")
         self.config = os.path.join(self.root, "ksmtuned.conf")
+        # None: where it is by default.
         self.stats_file = os.path.join(self.root, "stats.json")
         self.log_path = os.path.join(self.root, "ksmtuned.log")
         self.process = None
@@ -89,7 +90,9 @@ class Daemon(Bed):
 
     def start(self, *more, environment=None, stderr=None):
         """STDERR: where the log goes, if not into a file."""
-        arguments = self.command_line(f"--stats-file={self.stats_file}", *more)
+        arguments = self.command_line(
+            *([f"--stats-file={self.stats_file}"] if self.stats_file else []),
+            *more)
         with open(self.log_path, "a") as log:
             self.process = subprocess.Popen(
                 arguments, stderr=stderr or log, env=environment,
@@ -125,7 +128,8 @@ class Daemon(Bed):
         wait_for(lambda: words in self.log(), f"{words!r} in the log")
 
     def stats(self):
-        with open(self.stats_file) as f:
+        with open(self.stats_file
+                  or os.path.join(self.runtime, "stats.json")) as f:
             return json.load(f)
 
     def wait_stats(self, **wanted):

@@ -6,7 +6,7 @@ import struct
 
 from .checks import PATIENCE, check, check_equal
 from .wire import (
-    ENTRY, HEADER, MAX_PAYLOAD, T_REFUSE, T_TWINS, T_WELCOME, TWIN, VERSION,
+    ENTRY, FEATURES, HEADER, MAX_PAYLOAD, T_REFUSE, T_TWINS, T_WELCOME, TWIN, VERSION,
     hello, publish, withdraw)
 
 
@@ -24,7 +24,7 @@ class Engine:
             kind, payload = self.receive()
             check_equal(kind, T_WELCOME, "answer to HELLO")
             version, reserved, features = struct.unpack_from("=IIQ", payload)
-            check_equal((version, reserved, features), (VERSION, 0, 0),
+            check_equal((version, reserved, features), (VERSION, 0, FEATURES),
                         "WELCOME")
             self.seed = payload[16:]
             check_equal(len(self.seed), 32, "length of the seed")

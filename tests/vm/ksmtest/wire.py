@@ -11,8 +11,11 @@ HEADER = struct.Struct("=HBBI")
 HELLO = struct.Struct("=IIQ48s")
 ENTRY = struct.Struct("=QII")
 DEMAND = struct.Struct("=QQ")
+REPORT = struct.Struct("=10QII208s")
 (T_HELLO, T_WELCOME, T_REFUSE, T_PUBLISH, T_WITHDRAW, T_TWINS,
- T_DEMAND) = range(1, 8)
+ T_DEMAND, T_REPORT) = range(1, 9)
+# Of ksmtuned: it takes REPORT.
+FEATURES = 1
 VERSION = 1
 MAX_PAYLOAD = 65536
 PAGE_SIZE = os.sysconf("SC_PAGE_SIZE")
@@ -42,3 +45,8 @@ def withdraw(*pages):
 
 def demand(marked, total):
     return frame(T_DEMAND, DEMAND.pack(marked, total))
+
+
+def report(*figures, state=0, backends=1, limit=b""):
+    """FIGURES: the ten that come first."""
+    return frame(T_REPORT, REPORT.pack(*figures, state, backends, limit))

@@ -1,0 +1,147 @@
+/*
+ * What ksmtuned is told of the engine, for administrators
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ *
+ * It is told between passes: a second after the last time if anything happened,
+ * else after ten.
+ */
+#include "qemu/osdep.h"
+#include "qemu/cutils.h"
+#include "backend.h"
+#include "engine.h"
+#include "limits.h"
+#include "ram.h"
+#include "report.h"
+
+#define REPORT_INTERVAL_NS      NANOSECONDS_PER_SECOND
+#define REPORT_IDLE_NS          (10 * NANOSECONDS_PER_SECOND)
+
+/* The frame has KsmState's numbers. */
+QEMU_BUILD_BUG_ON((int)KSM_STATE_RUNNING != KSM_REPORT_RUNNING);
+QEMU_BUILD_BUG_ON((int)KSM_STATE_IDLE != KSM_REPORT_IDLE);
+QEMU_BUILD_BUG_ON((int)KSM_STATE_STOPPED != KSM_REPORT_STOPPED);
+QEMU_BUILD_BUG_ON((int)KSM_STATE_YIELDED != KSM_REPORT_YIELDED);
+
+KsmState ksm_report_state(const KsmEngine *e)
+{
+    if (!e->parameters.run) {
+        return KSM_STATE_STOPPED;
+    }
+    if (ksm_engine_is_paused(e)) {
+        return KSM_STATE_YIELDED;
+    }
+    return e->backoff && e->phase == KSM_PHASE_IDLE ? KSM_STATE_IDLE :
+                                                      KSM_STATE_RUNNING;
+}
+
+uint64_t ksm_report_metadata(const KsmEngine *e)
+{
+    uint64_t bytes = sizeof(*e);
+    KsmBlock *block;
+
+    if (e->twins.own) {
+        bytes += ksm_index_bytes(e->twins.own);
+    }
+    QTAILQ_FOREACH(block, &e->leaving, next) {
+        bytes += ksm_block_metadata(block);
+    }
+    QTAILQ_FOREACH(block, &e->blocks, next) {
+        bytes += ksm_block_metadata(block);
+    }
+    return bytes;
+}
+
+static uint32_t backend_bit(KsmBackendType type)
+{
+    switch (type) {
+    case KSM_BACKEND_TYPE_KSMD:
+        return KSM_REPORT_KSMD;
+    case KSM_BACKEND_TYPE_KSMFS:
+        return KSM_REPORT_KSMFS;
+    default:
+        return KSM_REPORT_NULL;
+    }
+}
+
+/* What the kernel knows of pages of @block that are merged. */
+static void add_sharing(KsmFrameReport *report, const KsmBlock *block)
+{
+    KsmRAMBlockInfo info = { 0 };
+
+    if (!block->backend->query) {
+        return;
+    }
+    block->backend->query(block, &info);
+    if (info.has_pages_sharing) {
+        if (report->ksmfs_sharing_pages == KSM_REPORT_UNKNOWN) {
+            report->ksmfs_sharing_pages = 0;
+        }
+        report->ksmfs_sharing_pages += info.pages_sharing;
+    }
+    qapi_free_KsmMergeResults(info.merge_results);
+}
+
+static void add_blocks(KsmFrameReport *report, const KsmEngine *e)
+{
+    KsmBlock *block;
+
+    report->ksmfs_sharing_pages = KSM_REPORT_UNKNOWN;
+    QTAILQ_FOREACH(block, &e->blocks, next) {
+        if (block->eligible) {
+            report->ram_bytes += block->size;
+            report->backends |= backend_bit(block->backend->type);
+            add_sharing(report, block);
+        }
+    }
+}
+
+static void add_limit(KsmFrameReport *report, const KsmEngine *e)
+{
+    KsmLimitInfoList *limits = ksm_limits(e);
+
+    if (limits) {
+        pstrcpy(report->limit, sizeof(report->limit), limits->value->message);
+        qapi_free_KsmLimitInfoList(limits);
+    }
+}
+
+/* But for what grows with each pass. */
+static bool is_news(KsmFrameReport report, const KsmEngine *e)
+{
+    report.full_scans = e->reported.full_scans;
+    report.cpu_ns = e->reported.cpu_ns;
+    return memcmp(&report, &e->reported, sizeof(report));
+}
+
+void ksm_report(KsmEngine *e, int64_t now_ns)
+{
+    KsmRendezvous *r = &e->twins.rendezvous;
+    int64_t since_ns = now_ns - e->reported_ns;
+    KsmFrameReport report;
+    KsmFigures sum;
+
+    if (!ksm_rendezvous_wants_reports(r) ||
+        (e->reported_ns && since_ns < REPORT_INTERVAL_NS)) {
+        return;
+    }
+    sum = ksm_ram_figures(e);
+    report = (KsmFrameReport) {
+        .full_scans = e->full_scans,
+        .pages_hashed = sum.pages_hashed,
+        .pages_twins = sum.pages_twins,
+        .pages_zero = sum.pages_zero,
+        .pages_marked = sum.pages_marked,
+        .cow_breaks = e->cow_breaks,
+        .cpu_ns = e->cpu_ns,
+        .metadata_bytes = ksm_report_metadata(e),
+        .state = ksm_report_state(e),
+    };
+    add_blocks(&report, e);
+    add_limit(&report, e);
+    if (!e->reported_ns || since_ns >= REPORT_IDLE_NS || is_news(report, e)) {
+        ksm_rendezvous_report(r, &report);
+        e->reported = report;
+        e->reported_ns = now_ns;
+    }
+}

@@ -1,0 +1,18 @@
+/*
+ * What an engine reports of itself
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+#ifndef KSMTUNED_REPORT_H
+#define KSMTUNED_REPORT_H
+
+#include <glib.h>
+#include <sys/types.h>
+
+#include "ksm-wire.h"
+
+/* Appends an object to @json. */
+void ksmtuned_report_json(GString *json, const char *name, pid_t pid,
+                          const KsmFrameReport *report);
+
+#endif
