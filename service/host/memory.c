@@ -52,3 +52,23 @@ bool ksm_memory_read(const char *proc_root, KsmMemory *memory, GError **error)
     }
     return true;
 }
+
+bool ksm_memory_stall(const char *proc_root, int64_t *stall)
+{
+    g_autofree char *path = g_build_filename(proc_root, "pressure", "memory",
+                                             NULL);
+    g_autofree char *text = NULL;
+    const char *found;
+
+    *stall = 0;
+    if (!g_file_get_contents(path, &text, NULL, NULL)) {
+        return false;
+    }
+    /* "some avg10=1.23 avg60=..." is its first line. */
+    found = strstr(text, "some avg10=");
+    if (!found) {
+        return false;
+    }
+    *stall = g_ascii_strtod(found + strlen("some avg10="), NULL) * 100 + 0.5;
+    return true;
+}

@@ -24,5 +24,10 @@ int64_t ksm_page_size(void);
 /* @proc_root has the files of /proc.  MemTotal must be there, not the rest. */
 bool ksm_memory_read(const char *proc_root, KsmMemory *memory,
                      GError **error);
+/*
+ * For how much of the last ten seconds some process waited for memory, in
+ * 1/100 %: /proc/pressure/memory.  False, and 0: this kernel doesn't tell.
+ */
+bool ksm_memory_stall(const char *proc_root, int64_t *stall);
 
 #endif

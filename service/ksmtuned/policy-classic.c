@@ -13,13 +13,22 @@
 #define CLASSIC_SLEEP_KIB       (16 * 1024 * 1024)
 #define CLASSIC_SLEEP_MIN_MS    10
 
-static int64_t classic_reserve_kib(const KsmtunedClassicSettings *settings,
-                                   int64_t total_kib)
+int64_t
+ksmtuned_policy_classic_reserve_kib(const KsmtunedClassicSettings *settings,
+                                    int64_t total_kib)
 {
     int64_t least_kib = settings->strict ? settings->thres_const :
                                            settings->thres_const * 1024;
 
     return MAX(total_kib * settings->thres_coef / 100, least_kib);
+}
+
+int64_t
+ksmtuned_policy_classic_sleep_ms(const KsmtunedClassicSettings *settings,
+                                 int64_t total_kib)
+{
+    return MAX(settings->sleep_msec * CLASSIC_SLEEP_KIB / total_kib,
+               CLASSIC_SLEEP_MIN_MS);
 }
 
 /* The original asks for the lower limit first: it wins if they cross. */
@@ -32,31 +41,31 @@ static int64_t classic_limited(const KsmtunedClassicSettings *settings,
     return MIN(npages, settings->npages_max);
 }
 
-KsmtunedClassicDecision
-ksmtuned_policy_classic(KsmtunedClassicPolicy *state,
-                        const KsmtunedClassicSettings *settings,
-                        const KsmtunedClassicReadings *r)
+KsmtunedPace ksmtuned_policy_classic(KsmtunedClassicPolicy *state,
+                                     const KsmtunedClassicSettings *settings,
+                                     const KsmtunedClassicReadings *r)
 {
-    KsmtunedClassicDecision decision = { 0 };
-    int64_t reserve_kib = classic_reserve_kib(settings, r->total_kib);
+    KsmtunedPace pace = { 0 };
+    int64_t reserve_kib = ksmtuned_policy_classic_reserve_kib(settings,
+                                                              r->total_kib);
     int64_t npages = state->npages;
 
     if (r->committed_kib + reserve_kib < r->total_kib &&
         r->free_kib > reserve_kib) {
-        decision.why = "guests fit into memory";
-        return decision;
+        pace.why = "guests fit into memory";
+        return pace;
     }
     if (r->free_kib < reserve_kib) {
-        decision.why = "little memory is free";
+        pace.why = "little memory is free";
         npages += settings->npages_boost;
     } else {
-        decision.why = "guests would not fit into memory";
+        pace.why = "guests would not fit into memory";
         npages += settings->npages_decay;
     }
     state->npages = classic_limited(settings, npages);
-    decision.run = true;
-    decision.pages_to_scan = state->npages;
-    decision.sleep_millisecs = MAX(settings->sleep_msec * CLASSIC_SLEEP_KIB /
-                                   r->total_kib, CLASSIC_SLEEP_MIN_MS);
-    return decision;
+    pace.run = true;
+    pace.pages_to_scan = state->npages;
+    pace.sleep_millisecs = ksmtuned_policy_classic_sleep_ms(settings,
+                                                            r->total_kib);
+    return pace;
 }

@@ -16,6 +16,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "pace.h"
+
 /* Keys of ksmtuned.conf(5), by their names there without KSM_. */
 typedef struct KsmtunedClassicSettings {
     int64_t sleep_msec;         /* after each batch, with 16 GiB of memory */
@@ -39,16 +41,17 @@ typedef struct KsmtunedClassicPolicy {
     int64_t npages;
 } KsmtunedClassicPolicy;
 
-typedef struct KsmtunedClassicDecision {
-    bool run;                   /* else the others have no meaning */
-    int64_t pages_to_scan;
-    int64_t sleep_millisecs;
-    const char *why;            /* for the log; static */
-} KsmtunedClassicDecision;
+KsmtunedPace ksmtuned_policy_classic(KsmtunedClassicPolicy *state,
+                                     const KsmtunedClassicSettings *settings,
+                                     const KsmtunedClassicReadings *readings);
 
-KsmtunedClassicDecision
-ksmtuned_policy_classic(KsmtunedClassicPolicy *state,
-                        const KsmtunedClassicSettings *settings,
-                        const KsmtunedClassicReadings *readings);
+/* What is to stay free, with @total_kib of memory. */
+int64_t
+ksmtuned_policy_classic_reserve_kib(const KsmtunedClassicSettings *settings,
+                                    int64_t total_kib);
+/* How long ksmd sleeps after each batch. */
+int64_t
+ksmtuned_policy_classic_sleep_ms(const KsmtunedClassicSettings *settings,
+                                 int64_t total_kib);
 
 #endif

@@ -47,6 +47,7 @@ static const struct {
     { "demand", KSMTUNED_POLICY_DEMAND, false },
     { "classic", KSMTUNED_POLICY_CLASSIC, false },
     { "classic-strict", KSMTUNED_POLICY_CLASSIC, true },
+    { "pressure", KSMTUNED_POLICY_PRESSURE, false },
 };
 
 /* Where values come from, for what is said of them. */
@@ -110,7 +111,7 @@ static void settings_set_policy(const SettingsSource *source,
         }
     }
     settings_warn(source, line, "KSM_POLICY='%s' is none of auto, demand, "
-                  "classic and classic-strict: ignored", value);
+                  "classic, classic-strict and pressure: ignored", value);
 }
 
 /* False: there is no such key. */

@@ -15,6 +15,7 @@ typedef enum KsmtunedPolicyChoice {
     KSMTUNED_POLICY_AUTO,       /* demand while engines are connected */
     KSMTUNED_POLICY_DEMAND,
     KSMTUNED_POLICY_CLASSIC,
+    KSMTUNED_POLICY_PRESSURE,
 } KsmtunedPolicyChoice;
 
 typedef struct KsmtunedSettings {

@@ -14,6 +14,7 @@
 #include "log.h"
 #include "policy-classic.h"
 #include "policy-demand.h"
+#include "policy-pressure.h"
 #include "tuner.h"
 
 /* While ksmd runs on demand. */
@@ -35,6 +36,7 @@ struct KsmtunedTuner {
     KsmtunedDemand demand;
     KsmtunedDemandPolicy demand_policy;
     KsmtunedClassicPolicy classic_policy;
+    KsmtunedPressurePolicy pressure_policy;
     bool on_demand;             /* the policy in force */
     bool running;               /* a plan is in force in which ksmd runs */
     bool held;                  /* someone stopped it in mid-plan */
@@ -173,8 +175,7 @@ static int64_t tuner_run_demand(KsmtunedTuner *tuner)
  * The original writes what it decides, whoever else has written there.  We
  * leave ksmd in peace when somebody stops it, and stop only what we started.
  */
-static void tuner_follow_classic(KsmtunedTuner *tuner,
-                                 const KsmtunedClassicDecision *decision)
+static void tuner_follow(KsmtunedTuner *tuner, const KsmtunedPace *pace)
 {
     bool strict = tuner->settings->classic.strict;
     char pages[32], sleep[32];
@@ -190,7 +191,7 @@ static void tuner_follow_classic(KsmtunedTuner *tuner,
         },
     };
 
-    if (!decision->run) {
+    if (!pace->run) {
         tuner->held = false;
         if (strict) {
             tuner_apply(tuner, &stop, false);
@@ -207,47 +208,87 @@ static void tuner_follow_classic(KsmtunedTuner *tuner,
     }
     if (!tuner->held) {
         snprintf(pages, sizeof(pages), "%" G_GINT64_FORMAT,
-                 decision->pages_to_scan);
+                 pace->pages_to_scan);
         snprintf(sleep, sizeof(sleep), "%" G_GINT64_FORMAT,
-                 decision->sleep_millisecs);
+                 pace->sleep_millisecs);
         tuner_apply(tuner, &run, true);
     }
 }
 
-static int64_t tuner_run_classic(KsmtunedTuner *tuner)
+static KsmtunedPace tuner_ask_classic(KsmtunedTuner *tuner,
+                                      const KsmMemory *memory)
 {
     const KsmtunedClassicSettings *settings = &tuner->settings->classic;
-    KsmtunedClassicReadings readings;
-    KsmtunedClassicDecision decision;
-    g_autoptr(GError) error = NULL;
-    KsmMemory memory;
-
-    if (!ksm_memory_read(tuner->host.proc_root, &memory, &error)) {
-        ksmtuned_log(KSMTUNED_LOG_WARNING, "%s: ksmd stays as it is",
-                     error->message);
-        return tuner->settings->monitor_interval_s * 1000;
-    }
-    readings = (KsmtunedClassicReadings) {
-        .total_kib = memory.total_kib,
-        .free_kib = settings->strict || !memory.available_kib ?
-                    memory.unused_kib : memory.available_kib,
+    const KsmtunedClassicReadings readings = {
+        .total_kib = memory->total_kib,
+        .free_kib = settings->strict || !memory->available_kib ?
+                    memory->unused_kib : memory->available_kib,
         .committed_kib = ksmtuned_committed_kib(tuner->host.proc_root,
                                                 tuner->host.sysfs_root,
                                                 settings->strict),
     };
-    decision = ksmtuned_policy_classic(&tuner->classic_policy, settings,
-                                       &readings);
-    tuner_follow_classic(tuner, &decision);
-    ksmtuned_log(KSMTUNED_LOG_DEBUG, "ksmd %s: %s (%" G_GINT64_FORMAT
+    KsmtunedPace pace = ksmtuned_policy_classic(&tuner->classic_policy,
+                                                settings, &readings);
+
+    ksmtuned_log(KSMTUNED_LOG_DEBUG, "classic: %s (%" G_GINT64_FORMAT
                  " KiB of %" G_GINT64_FORMAT " committed, %" G_GINT64_FORMAT
-                 " free); %" G_GINT64_FORMAT " pages, then %" G_GINT64_FORMAT
-                 " ms",
-                 decision.run ? "runs" : "rests", decision.why,
-                 readings.committed_kib, readings.total_kib,
-                 readings.free_kib, decision.pages_to_scan,
-                 decision.sleep_millisecs);
+                 " free)", pace.why, readings.committed_kib,
+                 readings.total_kib, readings.free_kib);
+    return pace;
+}
+
+static KsmtunedPace tuner_ask_pressure(KsmtunedTuner *tuner,
+                                       const KsmMemory *memory)
+{
+    KsmtunedPressureReadings readings = {
+        .now_ms = g_get_monotonic_time() / 1000,
+        .total_kib = memory->total_kib,
+        .available_kib = memory->available_kib ? memory->available_kib :
+                                                 memory->unused_kib,
+    };
+    KsmtunedPace pace;
+
+    ksm_memory_stall(tuner->host.proc_root, &readings.stall);
+    pace = ksmtuned_policy_pressure(&tuner->pressure_policy,
+                                    &tuner->settings->classic, &readings);
+    ksmtuned_log(KSMTUNED_LOG_DEBUG, "pressure: %s (%" G_GINT64_FORMAT
+                 " KiB of %" G_GINT64_FORMAT " available; %" G_GINT64_FORMAT
+                 ".%02d %% stalled)", pace.why, readings.available_kib,
+                 readings.total_kib, readings.stall / 100,
+                 (int)(readings.stall % 100));
+    return pace;
+}
+
+/* By the host's memory. */
+static int64_t tuner_run_by_memory(KsmtunedTuner *tuner)
+{
+    bool by_pressure = tuner->settings->policy == KSMTUNED_POLICY_PRESSURE;
+    int64_t interval_ms = tuner->settings->monitor_interval_s * 1000;
+    g_autoptr(GError) error = NULL;
+    KsmMemory memory;
+    KsmtunedPace pace;
+
+    if (!ksm_memory_read(tuner->host.proc_root, &memory, &error)) {
+        ksmtuned_log(KSMTUNED_LOG_WARNING, "%s: ksmd stays as it is",
+                     error->message);
+        return interval_ms;
+    }
+    pace = by_pressure ? tuner_ask_pressure(tuner, &memory) :
+                         tuner_ask_classic(tuner, &memory);
+    tuner_follow(tuner, &pace);
+    if (pace.run) {
+        ksmtuned_log(KSMTUNED_LOG_DEBUG, "ksmd runs: %" G_GINT64_FORMAT
+                     " pages, then %" G_GINT64_FORMAT " ms",
+                     pace.pages_to_scan, pace.sleep_millisecs);
+    } else {
+        ksmtuned_log(KSMTUNED_LOG_DEBUG, "ksmd rests");
+    }
     tuner_touch_stats(tuner);
-    return tuner->settings->monitor_interval_s * 1000;
+    if (!by_pressure) {
+        return interval_ms;
+    }
+    return MIN(interval_ms, pace.run ? KSMTUNED_PRESSURE_TICK_MS :
+                                       KSMTUNED_PRESSURE_REST_MS);
 }
 
 /* Another policy comes into force: nothing of the last one stays. */
@@ -280,7 +321,7 @@ static void tuner_run(KsmtunedTuner *tuner)
             next_ms = tuner->settings->monitor_interval_s * 1000;
         }
     } else {
-        next_ms = tuner_run_classic(tuner);
+        next_ms = tuner_run_by_memory(tuner);
     }
     tuner_run_after(tuner, tuner->host.usable ? next_ms : -1);
 }
@@ -293,7 +334,8 @@ KsmtunedTuner *ksmtuned_tuner_new(const KsmtunedTunerHost *host,
     tuner->host = *host;
     tuner->settings = settings;
     tuner->host.usable = host->usable;
-    tuner->on_demand = settings->policy != KSMTUNED_POLICY_CLASSIC;
+    tuner->on_demand = settings->policy == KSMTUNED_POLICY_AUTO ||
+                       settings->policy == KSMTUNED_POLICY_DEMAND;
     g_queue_init(&tuner->demand.demanders);
     if (tuner->host.usable) {
         /* Decisions begin an interval after the start, as the original's. */

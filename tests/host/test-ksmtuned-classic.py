@@ -276,5 +276,27 @@ def test_engines_take_over(bed):
     check(bed.decisions() > decided, bed.log())
 
 
+def test_pressure(bed):
+    """policy pressure looks at stalls, too, and often"""
+    bed.configure('KSM_POLICY=pressure')
+    bed.memory(available=TOTAL)
+    stalls = Path(bed.proc, 'pressure/memory')
+    stalls.parent.mkdir()
+    stalls.write_text('some avg10=0.99 avg60=9.00 avg300=9.00 total=9\n'
+                      'full avg10=9.00 avg60=9.00 avg300=9.00 total=9\n')
+    bed.start()
+    bed.process.send_signal(signal.SIGUSR1)
+    bed.wait_log('0.99 % stalled')
+    bed.check_set(run='0')
+    stalls.write_text('some avg10=5.00 avg60=0.00 avg300=0.00 total=9\n')
+    bed.process.send_signal(signal.SIGUSR1)
+    bed.wait_log('ksmd runs')
+    bed.check_set(run='1', pages_to_scan=str((64 + 1250) // 2))
+    # By itself, before long.
+    stalls.write_text('some avg10=0.00 avg60=0.00 avg300=0.00 total=9\n')
+    wait_for(lambda: bed.get('pages_to_scan') == '64', 'it to go on gently')
+    bed.check_set(run='1')
+
+
 if __name__ == '__main__':
     cases.main("ksmtuned's classic policy.", globals(), Bed)
