@@ -17,6 +17,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include "bus.h"
 #include "config.h"
 #include "host/memory.h"
 #include "host/sysfs.h"
@@ -55,6 +56,7 @@ typedef struct Ksmtuned {
     KsmtunedStats *stats;
     KsmtunedDomain *domain;
     KsmtunedServer *server;
+    KsmtunedBus *bus;
     KsmtunedClientShared shared;
 } Ksmtuned;
 
@@ -244,22 +246,38 @@ static gboolean ksmtuned_stop(gpointer opaque)
     return G_SOURCE_CONTINUE;
 }
 
-static gboolean ksmtuned_retune(gpointer opaque)
+static void ksmtuned_retune(void *opaque)
 {
     Ksmtuned *k = opaque;
 
     ksmtuned_tuner_retune(k->tuner);
+}
+
+static gboolean ksmtuned_signalled_retune(gpointer opaque)
+{
+    ksmtuned_retune(opaque);
     return G_SOURCE_CONTINUE;
+}
+
+static char *ksmtuned_statistics(void *opaque)
+{
+    Ksmtuned *k = opaque;
+
+    return ksmtuned_stats_json(k->stats);
 }
 
 static gboolean ksmtuned_log_stats(gpointer opaque)
 {
-    Ksmtuned *k = opaque;
-    g_autofree char *text = ksmtuned_stats_json(k->stats);
+    g_autofree char *text = ksmtuned_statistics(opaque);
 
     ksmtuned_log(KSMTUNED_LOG_INFO, "%s", g_strchomp(text));
     return G_SOURCE_CONTINUE;
 }
+
+static const KsmtunedBusMethods ksmtuned_bus_methods = {
+    .retune = ksmtuned_retune,
+    .statistics = ksmtuned_statistics,
+};
 
 /* An engine takes one descriptor: allow as many as we may. */
 static void ksmtuned_raise_limits(void)
@@ -296,12 +314,13 @@ static int ksmtuned_serve(Ksmtuned *k)
     g_unix_signal_add(SIGTERM, ksmtuned_stop, k);
     g_unix_signal_add(SIGINT, ksmtuned_stop, k);
     g_unix_signal_add(SIGHUP, ksmtuned_stop, k);
-    g_unix_signal_add(SIGUSR1, ksmtuned_retune, k);
+    g_unix_signal_add(SIGUSR1, ksmtuned_signalled_retune, k);
     g_unix_signal_add(SIGUSR2, ksmtuned_log_stats, k);
     ksmtuned_raise_limits();
     if (!ksmtuned_listen(k)) {
         return EXIT_FAILURE;
     }
+    k->bus = ksmtuned_bus_new(&ksmtuned_bus_methods, k);
     ksmtuned_stats_touch(k->stats);
     ksmtuned_notify("READY=1");
     g_main_loop_run(k->loop);
@@ -315,6 +334,7 @@ static bool ksmtuned_unwind(Ksmtuned *k)
 {
     bool restored = true;
 
+    ksmtuned_bus_free(k->bus);
     ksmtuned_server_free(k->server);
     k->server = NULL;
     if (k->tuner) {
@@ -370,6 +390,8 @@ int main(int argc, char **argv)
 
     /* A log that nobody reads must not end us before ksmd is as it was. */
     signal(SIGPIPE, SIG_IGN);
+    /* A guest may start at the same time, and its hook ask for a retune. */
+    signal(SIGUSR1, SIG_IGN);
     if (!options_parse(&k.options, &argc, &argv)) {
         status = EXIT_USAGE;
     } else if (k.options.version) {

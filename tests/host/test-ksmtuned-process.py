@@ -21,7 +21,8 @@ TOP = Path(__file__).resolve().parent.parent.parent
 sys.path.insert(0, str(TOP / 'tests/vm'))
 
 from ksmtest import cases  # noqa: E402
-from ksmtest.checks import PATIENCE, check, check_equal  # noqa: E402
+from ksmtest.checks import (  # noqa: E402
+    PATIENCE, Skipped, check, check_equal, wait_for)
 from ksmtest.daemon import Daemon  # noqa: E402
 from ksmtest.engine import Engine  # noqa: E402
 
@@ -117,6 +118,105 @@ def test_stats_file(daemon):
     daemon.wait_stats(clients=0)
     daemon.stop()
     check(not os.path.exists(f'{daemon.runtime}/stats.json'), 'it is left')
+
+
+BUS = """<busconfig>
+  <type>system</type>
+  <listen>unix:path={path}</listen>
+  <auth>EXTERNAL</auth>
+  <policy context="default">
+    <allow user="*"/>
+    <deny own="*"/>
+    <deny send_type="method_call"/>
+    <allow send_requested_reply="true" send_type="method_return"/>
+    <allow send_requested_reply="true" send_type="error"/>
+    <allow receive_type="method_call"/>
+    <allow receive_type="method_return"/>
+    <allow receive_type="error"/>
+    <allow receive_type="signal"/>
+    <allow send_destination="org.freedesktop.DBus"/>
+  </policy>
+  <include>{policy}</include>
+</busconfig>
+"""
+
+
+@contextlib.contextmanager
+def system_bus(daemon):
+    """One of our own, as strict as that of a system, and with our policy."""
+    path, config = f'{daemon.root}/bus', f'{daemon.root}/bus.conf'
+    policy = TOP / 'service/dbus/org.qemu.Ksmtuned1.conf'
+    Path(config).write_text(BUS.format(path=path, policy=policy))
+    process = subprocess.Popen(['dbus-daemon', '--nofork', '--nosyslog',
+                                f'--config-file={config}'],
+                               stderr=subprocess.DEVNULL)
+    try:
+        wait_for(lambda: os.path.exists(path), 'the bus')
+        yield
+    finally:
+        process.terminate()
+        process.wait()
+
+
+def call(daemon, method, **options):
+    return subprocess.run(
+        ['gdbus', 'call', '--system', '--dest=org.qemu.Ksmtuned1',
+         '--object-path=/org/qemu/Ksmtuned1',
+         f'--method=org.qemu.Ksmtuned1.{method}'],
+        env={**os.environ, **daemon.bus}, stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT, text=True, timeout=PATIENCE, check=False,
+        **options)
+
+
+def test_bus(daemon):
+    """On D-Bus root can have it retune and tell, and nobody else can."""
+    if os.getuid():
+        raise Skipped('the policy lets only root own the name')
+    with system_bus(daemon):
+        daemon.start()
+        daemon.wait_log('on D-Bus as')
+        decided = daemon.log().count('policy: ')
+        check_equal(call(daemon, 'Retune').stdout, '()\n', 'answer')
+        wait_for(lambda: daemon.log().count('ksmd r') == 1, 'a decision')
+        check_equal(daemon.log().count('policy: '), decided, 'policies')
+        told = call(daemon, 'GetStatistics').stdout
+        check('"clients": 0' in told and '\n' not in told[:-1], told)
+        for method in 'Retune', 'GetStatistics':
+            refused = call(daemon, method, user=65534)
+            check(refused.returncode and 'AccessDenied' in refused.stdout,
+                  refused.stdout)
+        daemon.stop()
+
+
+def test_no_bus(daemon):
+    """It does without, and goes on when the bus ends."""
+    daemon.start()
+    daemon.wait_log('no D-Bus here')
+    daemon.stop()
+    with system_bus(daemon):
+        daemon.start()
+        daemon.wait_log('on D-Bus as')
+    daemon.engine().check_silent()
+    check(daemon.process.poll() is None, daemon.log())
+
+
+def test_early_retune(daemon):
+    """A guest's hook may come before it is ready, which is no reason to die"""
+    for _ in range(30):
+        process = subprocess.Popen(daemon.command_line(
+                                       f'--stats-file={daemon.stats_file}'),
+                                   env={**os.environ, **daemon.bus},
+                                   stderr=subprocess.DEVNULL)
+        lock = Path(daemon.runtime, 'lock')
+        while process.poll() is None and not lock.exists():
+            pass
+        process.send_signal(signal.SIGUSR1)
+        wait_for(lambda: (process.poll() is not None
+                          or os.path.exists(daemon.stats_file)), 'its start')
+        process.terminate()
+        check_equal(process.wait(), 0, 'status')
+        lock.unlink()
+        os.unlink(daemon.stats_file)
 
 
 def test_notify(daemon):

@@ -51,6 +51,8 @@ class Daemon(Bed):
         self.socket = os.path.join(self.runtime, "engine.sock")
         self.state = os.path.join(self.runtime, "ksmd-settings")
         self.config = os.path.join(self.root, "ksmtuned.conf")
+        # Not the one that this machine may have.
+        self.bus = {"DBUS_SYSTEM_BUS_ADDRESS": f"unix:path={self.root}/bus"}
         # None: where it is by default.
         self.stats_file = os.path.join(self.root, "stats.json")
         self.log_path = os.path.join(self.root, "ksmtuned.log")
@@ -95,7 +97,8 @@ class Daemon(Bed):
             *more)
         with open(self.log_path, "a") as log:
             self.process = subprocess.Popen(
-                arguments, stderr=stderr or log, env=environment,
+                arguments, stderr=stderr or log,
+                env={**(environment or os.environ), **self.bus},
                 stdin=subprocess.DEVNULL)
         wait_for(self.listens, "the socket")
         return self

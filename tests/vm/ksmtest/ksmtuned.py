@@ -2,6 +2,7 @@
 """A ksmtuned of one's own, apart from the one that the host may run."""
 
 import json
+import os
 import subprocess
 import time
 from pathlib import Path
@@ -42,7 +43,10 @@ class Ksmtuned:
         with open(self._log, "wb") as log:
             self._process = subprocess.Popen(
                 self._arguments, stdin=subprocess.DEVNULL, stdout=log,
-                stderr=log, start_new_session=True, preexec_fn=die_with_parent)
+                stderr=log, start_new_session=True, preexec_fn=die_with_parent,
+                # Not on the bus that this machine may have.
+                env={**os.environ, "DBUS_SYSTEM_BUS_ADDRESS":
+                     f"unix:path={self.socket.parent}/bus"})
         try:
             deadline = time.monotonic() + 10
             while not self.socket.exists():
