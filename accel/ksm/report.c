@@ -3,8 +3,8 @@
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  *
- * It is told between passes: a second after the last time if anything happened,
- * else after ten.
+ * It is told between passes: five seconds after the last time if anything
+ * happened, else after thirty.  There is one ksmtuned for hundreds of engines.
  */
 #include "qemu/osdep.h"
 #include "qemu/cutils.h"
@@ -14,8 +14,8 @@
 #include "ram.h"
 #include "report.h"
 
-#define REPORT_INTERVAL_NS      NANOSECONDS_PER_SECOND
-#define REPORT_IDLE_NS          (10 * NANOSECONDS_PER_SECOND)
+#define REPORT_INTERVAL_NS      (5 * NANOSECONDS_PER_SECOND)
+#define REPORT_IDLE_NS          (30 * NANOSECONDS_PER_SECOND)
 
 /* The frame has KsmState's numbers. */
 QEMU_BUILD_BUG_ON((int)KSM_STATE_RUNNING != KSM_REPORT_RUNNING);

@@ -19,9 +19,9 @@
  * REFUSE frame is sent, or until a timeout.
  */
 #include <errno.h>
-#include <glib-unix.h>
 #include <inttypes.h>
 #include <string.h>
+#include <sys/epoll.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -47,15 +47,13 @@ typedef enum ClientState {
 } ClientState;
 
 struct KsmtunedClient {
+    KsmtunedWatch watch;        /* first: a watch is its client */
     const KsmtunedClientShared *shared;
     ClientState state;
-    int fd;
     uint16_t id;                /* in the domain */
     pid_t pid;                  /* who connected: the kernel's word */
     char *name;                 /* for the log: printable */
 
-    guint in_source;
-    guint out_source;
     guint timer;                /* HELLO or REFUSE is overdue */
     guint overflow_source;
 
@@ -63,7 +61,7 @@ struct KsmtunedClient {
     uint64_t entries;           /* held in the index */
     uint64_t published;
     uint64_t withdrawn;
-    bool has_reported;
+    int64_t reported_ms;        /* monotonic; 0: nothing yet */
     KsmFrameReport report;
 
     GByteArray *out;
@@ -75,7 +73,7 @@ struct KsmtunedClient {
     uint8_t in[INPUT_SIZE];
 };
 
-static void client_update_sources(KsmtunedClient *client);
+static void client_update_watch(KsmtunedClient *client);
 
 G_GNUC_PRINTF(3, 4)
 static void client_log(const KsmtunedClient *client, KsmtunedLogLevel level,
@@ -111,7 +109,7 @@ static void client_queue_frame(KsmtunedClient *client, KsmFrameType type,
     client->out_twins = SIZE_MAX;
     g_byte_array_append(client->out, (const uint8_t *)&header, sizeof(header));
     g_byte_array_append(client->out, payload, length);
-    client_update_sources(client);
+    client_update_watch(client);
 }
 
 static gboolean client_overflow(gpointer opaque)
@@ -167,7 +165,7 @@ static bool client_send(KsmtunedClient *client)
     }
     /* What is being sent can't grow any more. */
     client->out_twins = SIZE_MAX;
-    sent = send(client->fd, client->out->data + client->out_sent,
+    sent = send(client->watch.fd, client->out->data + client->out_sent,
                 MIN(pending, OUTPUT_SEND_MAX), MSG_NOSIGNAL | MSG_DONTWAIT);
     if (sent < 0) {
         return errno == EAGAIN || errno == EINTR;
@@ -216,11 +214,10 @@ static void client_remove_source(guint *source)
 void ksmtuned_client_close(KsmtunedClient *client)
 {
     client_leave(client);
-    client_remove_source(&client->in_source);
-    client_remove_source(&client->out_source);
+    ksmtuned_poll_watch(client->shared->poll, &client->watch, 0);
     client_remove_source(&client->timer);
     client_remove_source(&client->overflow_source);
-    close(client->fd);
+    close(client->watch.fd);
     client->shared->closed(client, client->shared->opaque);
     g_byte_array_unref(client->out);
     g_free(client->name);
@@ -373,7 +370,7 @@ static void client_handle(KsmtunedClient *client, const KsmFrameHeader *header,
         break;
     case KSM_FRAME_REPORT:
         memcpy(&client->report, payload, sizeof(client->report));
-        client->has_reported = true;
+        client->reported_ms = g_get_monotonic_time() / 1000;
         break;
     }
     ksmtuned_stats_touch(client->shared->stats);
@@ -381,10 +378,11 @@ static void client_handle(KsmtunedClient *client, const KsmFrameHeader *header,
 
 bool ksmtuned_client_report_json(const KsmtunedClient *client, GString *json)
 {
-    if (client->state != CLIENT_MEMBER || !client->has_reported) {
+    if (client->state != CLIENT_MEMBER || !client->reported_ms) {
         return false;
     }
-    ksmtuned_report_json(json, client->name, client->pid, &client->report);
+    ksmtuned_report_json(json, client->name, client->pid, client->reported_ms,
+                         &client->report);
     return true;
 }
 
@@ -482,69 +480,71 @@ static ssize_t client_receive(KsmtunedClient *client, bool *fds)
     };
     ssize_t size;
 
-    size = recvmsg(client->fd, &message, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+    size = recvmsg(client->watch.fd, &message, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
     *fds = size >= 0 && client_drop_fds(&message);
     return size;
 }
 
-static gboolean client_in(gint fd, GIOCondition condition, gpointer opaque)
+static void client_in(KsmtunedClient *client)
 {
-    KsmtunedClient *client = opaque;
     ssize_t size;
     bool fds;
 
     size = client_receive(client, &fds);
     if (size < 0 && (errno == EAGAIN || errno == EINTR)) {
-        return G_SOURCE_CONTINUE;
+        return;
     }
     if (fds) {
         ksmtuned_client_refuse(client, ksm_wire_strerror(KSM_WIRE_BAD_FDS));
-        return G_SOURCE_CONTINUE;
+        return;
     }
     if (size <= 0) {
         if (client->in_used) {
             client_log(client, KSMTUNED_LOG_WARNING, "closed inside a frame");
         }
         ksmtuned_client_close(client);
-        return G_SOURCE_CONTINUE;
+        return;
     }
     client->in_used += size;
     client_process(client);
-    client_update_sources(client);
-    return G_SOURCE_CONTINUE;
+    client_update_watch(client);
 }
 
-static gboolean client_out(gint fd, GIOCondition condition, gpointer opaque)
+/* False: it is closed. */
+static bool client_out(KsmtunedClient *client)
 {
-    KsmtunedClient *client = opaque;
-
     if (!client_send(client) ||
         (client->state == CLIENT_REFUSED && !client_out_pending(client))) {
         ksmtuned_client_close(client);
-        return G_SOURCE_CONTINUE;
+        return false;
     }
-    client_update_sources(client);
-    return G_SOURCE_CONTINUE;
+    client_update_watch(client);
+    return true;
+}
+
+static void client_ready(KsmtunedWatch *watch, uint32_t events)
+{
+    KsmtunedClient *client = (KsmtunedClient *)watch;
+    bool in = watch->events & EPOLLIN;
+
+    /* An error, or the end, is found by what is waited for. */
+    if ((watch->events & EPOLLOUT) && (events & ~EPOLLIN) &&
+        !client_out(client)) {
+        return;
+    }
+    if (in && (events & ~EPOLLOUT)) {
+        client_in(client);
+    }
 }
 
 /* Wait for what can be done next: to read, unless output piles up; to send. */
-static void client_update_sources(KsmtunedClient *client)
+static void client_update_watch(KsmtunedClient *client)
 {
     size_t pending = client_out_pending(client);
     bool in = client->state != CLIENT_REFUSED && pending <= OUTPUT_PAUSE;
 
-    if (!in) {
-        client_remove_source(&client->in_source);
-    } else if (!client->in_source) {
-        client->in_source = g_unix_fd_add(client->fd, G_IO_IN, client_in,
-                                          client);
-    }
-    if (!pending) {
-        client_remove_source(&client->out_source);
-    } else if (!client->out_source) {
-        client->out_source = g_unix_fd_add(client->fd, G_IO_OUT, client_out,
-                                           client);
-    }
+    ksmtuned_poll_watch(client->shared->poll, &client->watch,
+                        (in ? EPOLLIN : 0) | (pending ? EPOLLOUT : 0));
 }
 
 KsmtunedClient *ksmtuned_client_new(const KsmtunedClientShared *shared, int fd)
@@ -554,7 +554,7 @@ KsmtunedClient *ksmtuned_client_new(const KsmtunedClientShared *shared, int fd)
     socklen_t size = sizeof(peer);
 
     client->shared = shared;
-    client->fd = fd;
+    client->watch = (KsmtunedWatch) { .fd = fd, .ready = client_ready };
     client->name = g_strdup("?");
     client->out = g_byte_array_new();
     client->out_twins = SIZE_MAX;
@@ -563,6 +563,6 @@ KsmtunedClient *ksmtuned_client_new(const KsmtunedClientShared *shared, int fd)
     }
     client->timer = g_timeout_add_seconds(HELLO_TIMEOUT_S, client_timeout,
                                           client);
-    client_update_sources(client);
+    client_update_watch(client);
     return client;
 }

@@ -11,6 +11,7 @@
 #include <stdint.h>
 
 #include "domain.h"
+#include "poll.h"
 #include "stats.h"
 #include "tuner.h"
 
@@ -21,6 +22,7 @@ typedef struct KsmtunedClientShared {
     KsmtunedDomain *domain;
     KsmtunedTuner *tuner;
     KsmtunedStats *stats;
+    KsmtunedPoll *poll;
     uint32_t page_size;         /* the host's */
     uint64_t entries_max;       /* of one client */
     /* @client is closed and about to be freed. */

@@ -308,6 +308,7 @@ static int ksmtuned_serve(Ksmtuned *k)
                                                    k->runtime->stats_path,
                            ksmtuned_collect, k);
     ksmtuned_tuner_set_stats(k->tuner, k->stats);
+    k->shared.poll = ksmtuned_poll_new();
     k->server = ksmtuned_server_new(&k->shared);
 
     k->loop = g_main_loop_new(NULL, FALSE);
@@ -337,6 +338,7 @@ static bool ksmtuned_unwind(Ksmtuned *k)
     ksmtuned_bus_free(k->bus);
     ksmtuned_server_free(k->server);
     k->server = NULL;
+    ksmtuned_poll_free(k->shared.poll);
     if (k->tuner) {
         ksmtuned_tuner_set_stats(k->tuner, NULL);
         restored = ksmtuned_tuner_stop(k->tuner);

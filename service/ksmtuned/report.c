@@ -50,12 +50,13 @@ static void report_text(GString *json, const char *name, const char *text)
 }
 
 void ksmtuned_report_json(GString *json, const char *name, pid_t pid,
-                          const KsmFrameReport *report)
+                          int64_t at_ms, const KsmFrameReport *report)
 {
     g_string_append_printf(json, "{\"pid\": %d", (int)pid);
     report_text(json, "name", name);
     report_text(json, "state", report_states[report->state]);
     report_backends_json(json, report->backends);
+    report_number(json, "reported_ms", at_ms);
     report_number(json, "ram_bytes", report->ram_bytes);
     report_number(json, "full_scans", report->full_scans);
     report_number(json, "pages_hashed", report->pages_hashed);

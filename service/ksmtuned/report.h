@@ -11,8 +11,8 @@
 
 #include "ksm-wire.h"
 
-/* Appends an object to @json. */
+/* Appends an object to @json.  @at_ms: when it came, monotonic. */
 void ksmtuned_report_json(GString *json, const char *name, pid_t pid,
-                          const KsmFrameReport *report);
+                          int64_t at_ms, const KsmFrameReport *report);
 
 #endif

@@ -16,6 +16,8 @@
 #include "stats.h"
 
 #define STATS_INTERVAL_MS       1000
+/* And so many times what writing them takes: a thousandth of a core. */
+#define STATS_COST_FACTOR       1000
 
 struct KsmtunedStats {
     char *path;
@@ -23,6 +25,7 @@ struct KsmtunedStats {
     void *opaque;
     guint timer;
     int64_t written_ms;         /* 0: never */
+    uint64_t cost_ns;           /* of the last time */
     bool failed;                /* logged already */
 };
 
@@ -89,6 +92,7 @@ static bool stats_replace(const char *path, const char *text)
 
 static void stats_write(KsmtunedStats *stats)
 {
+    uint64_t begin_ns = stats_cpu_ns();
     g_autofree char *text = ksmtuned_stats_json(stats);
 
     stats->written_ms = g_get_monotonic_time() / 1000;
@@ -98,6 +102,7 @@ static void stats_write(KsmtunedStats *stats)
                      "can't write the statistics to %s: %s: give another "
                      "--stats-file", stats->path, g_strerror(errno));
     }
+    stats->cost_ns = stats_cpu_ns() - begin_ns;
 }
 
 static gboolean stats_timeout(gpointer opaque)
@@ -117,7 +122,9 @@ void ksmtuned_stats_touch(KsmtunedStats *stats)
         return;
     }
     if (stats->written_ms) {
-        wait_ms = stats->written_ms + STATS_INTERVAL_MS -
+        wait_ms = stats->written_ms +
+                  MAX(STATS_INTERVAL_MS,
+                      stats->cost_ns * STATS_COST_FACTOR / 1000000) -
                   g_get_monotonic_time() / 1000;
     }
     stats->timer = g_timeout_add(MAX(wait_ms, 0), stats_timeout, stats);

@@ -3,8 +3,9 @@
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  *
- * They are written to a file at most once a second, and only after something
- * changed: an idle ksmtuned has no timer.
+ * They are written to a file at most once a second, less often where there are
+ * very many engines, and only after something changed: an idle ksmtuned has no
+ * timer.
  */
 #ifndef KSMTUNED_STATS_H
 #define KSMTUNED_STATS_H
