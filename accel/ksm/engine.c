@@ -44,7 +44,7 @@ bool ksm_engine_is_receiving(void)
 
 bool ksm_engine_is_paused(const KsmEngine *e)
 {
-    return e->yields || ksm_engine_is_receiving() ||
+    return e->yields || e->snapshot || ksm_engine_is_receiving() ||
            ram_block_discard_is_disabled();
 }
 
@@ -85,7 +85,7 @@ static void run_slice(void *opaque)
     KsmEngine *e = opaque;
     const int64_t cpu_start = thread_cpu_ns();
     int64_t start, t, wake, used;
-    bool more, paused;
+    bool more, paused, withdraws;
 
     qemu_mutex_lock(&e->lock);
     if (!e->prepared_thread) {
@@ -93,23 +93,27 @@ static void run_slice(void *opaque)
         e->prepared_thread = true;
     }
     start = t = now();
-    wake = ksm_budget_delay(&e->budget, t);
+    /* Someone waits for a snapshot to begin: no budget for that. */
+    withdraws = e->snapshot && e->unmerging;
+    wake = withdraws ? 0 : ksm_budget_delay(&e->budget, t);
     if (wake) {
         timer_mod_ns(e->timer, t + wake);
         qemu_mutex_unlock(&e->lock);
         return;
     }
     paused = ksm_engine_is_paused(e);
-    if (paused && e->phase != KSM_PHASE_IDLE) {
+    if (paused && !withdraws && e->phase != KSM_PHASE_IDLE) {
         ksm_pass_abandon(e);
     }
     do {
         more = ksm_rendezvous_run(&e->twins.rendezvous);
-        for (int i = 0; !paused && i < 8 && t - start < KSM_SLICE_NS / 2; i++) {
+        for (int i = 0; (!paused || withdraws) && i < 8 &&
+                        t - start < KSM_SLICE_NS / 2; i++) {
             bool worked = ksm_pass_step(e, t);
 
             more |= worked;
             t = now();
+            withdraws &= e->unmerging;
             if (!worked) {
                 break;
             }
@@ -124,7 +128,7 @@ static void run_slice(void *opaque)
     e->cpu_ns += used;
     ksm_budget_use(&e->budget, t, used);
     if (more) {
-        wake = t + ksm_budget_delay(&e->budget, t);
+        wake = t + (withdraws ? 0 : ksm_budget_delay(&e->budget, t));
     } else {
         wake = t + (int64_t)e->parameters.sleep_millisecs * SCALE_MS;
         if (!paused && e->parameters.run && e->phase == KSM_PHASE_IDLE) {
@@ -235,15 +239,55 @@ void ksm_engine_yield(KsmEngine *e)
     }
 }
 
+static void reopen_tracker(KsmEngine *e)
+{
+    if (!e->yields && !e->snapshot) {
+        open_tracker(e);
+    }
+}
+
 void ksm_engine_resume(KsmEngine *e)
 {
     WITH_QEMU_LOCK_GUARD(&e->lock) {
-        /* A failed start of a snapshot is followed by its stop all the same. */
-        if (e->yields && --e->yields == 0) {
-            open_tracker(e);
-        }
+        /* Who yields to nobody was made meanwhile. */
+        e->yields -= MIN(e->yields, 1);
+        reopen_tracker(e);
     }
     ksm_engine_kick(e);
+}
+
+void ksm_engine_begin_snapshot(KsmEngine *e)
+{
+    WITH_QEMU_LOCK_GUARD(&e->lock) {
+        e->snapshot = true;
+        e->unmerging = true;
+        e->refusals = 0;
+        ksm_pass_abandon(e);
+        disarm_all(e);
+    }
+    ksm_engine_kick(e);
+}
+
+void ksm_engine_end_snapshot(KsmEngine *e)
+{
+    WITH_QEMU_LOCK_GUARD(&e->lock) {
+        if (!e->snapshot) {
+            return;
+        }
+        e->snapshot = false;
+        /* If it has ended before all was withdrawn. */
+        e->unmerging &= !e->parameters.run;
+        reopen_tracker(e);
+    }
+    ksm_engine_kick(e);
+}
+
+bool ksm_engine_snapshot_ready(KsmEngine *e, bool *done, bool *memory_low)
+{
+    QEMU_LOCK_GUARD(&e->lock);
+    *done = !e->unmerging;
+    *memory_low = e->memory_low;
+    return !e->snapshot || !*done || !ksm_ram_figures(e).pages_marked;
 }
 
 bool ksm_engine_start(KsmEngine *e, const char *id, AioContext *ctx,

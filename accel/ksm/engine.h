@@ -25,6 +25,19 @@ void ksm_engine_unmerge(KsmEngine *engine);
 /* Someone else needs userfaultfd: disarm all until as many resumes. */
 void ksm_engine_yield(KsmEngine *engine);
 void ksm_engine_resume(KsmEngine *engine);
+/*
+ * Someone else is about to write-protect all memory by userfaultfd, until
+ * ksm_engine_end_snapshot().  Nothing may be merged meanwhile, as the kernel
+ * forgets the protection of what it merges: all marks are withdrawn, in slices.
+ */
+void ksm_engine_begin_snapshot(KsmEngine *engine);
+void ksm_engine_end_snapshot(KsmEngine *engine);
+/*
+ * How far that is: *@done, else *@memory_low if it waits for memory.  False,
+ * when it is done, if the kernel has refused to take marks back.
+ */
+bool ksm_engine_snapshot_ready(KsmEngine *engine, bool *done,
+                               bool *memory_low);
 /* Migration is writing guest RAM. */
 bool ksm_engine_is_receiving(void);
 /* Memory is being received or pinned, or lent to another userfaultfd. */

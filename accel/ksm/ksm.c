@@ -5,11 +5,13 @@
  */
 #include "qemu/osdep.h"
 #include "qapi/error.h"
+#include "qemu/error-report.h"
 #include "qapi/qapi-visit-ksm.h"
 #include "qapi/visitor.h"
 #include "qemu/lockable.h"
 #include "qemu/madvise.h"
 #include "qemu/module.h"
+#include "qemu/timer.h"
 #include "qom/object_interfaces.h"
 #include "system/ksm.h"
 #include "ksm.h"
@@ -18,6 +20,7 @@
 /* Set while a ksm object exists; for other threads, with @object_lock. */
 static KsmObject *the_object;
 static QemuMutex object_lock;
+static bool snapshot;           /* one has begun; with @object_lock, too */
 
 KsmObject *ksm_object_get(void)
 {
@@ -50,6 +53,77 @@ void ksm_tracker_resume(void)
     QEMU_LOCK_GUARD(&object_lock);
     if (the_object) {
         ksm_engine_resume(&the_object->engine);
+    }
+}
+
+/* A snapshot waits for memory so long. */
+#define SNAPSHOT_PATIENCE_NS    (10 * NANOSECONDS_PER_SECOND)
+#define SNAPSHOT_POLL_US        10000
+
+/* False: it is ready, or nobody is there. */
+static bool snapshot_must_wait(bool *memory_low)
+{
+    bool done;
+
+    QEMU_LOCK_GUARD(&object_lock);
+    if (!the_object) {
+        return false;
+    }
+    ksm_engine_snapshot_ready(&the_object->engine, &done, memory_low);
+    return !done;
+}
+
+void ksm_snapshot_begin(void)
+{
+    int64_t begin_ns = qemu_clock_get_ns(QEMU_CLOCK_REALTIME);
+    bool memory_low;
+
+    WITH_QEMU_LOCK_GUARD(&object_lock) {
+        snapshot = true;
+        if (the_object) {
+            ksm_engine_begin_snapshot(&the_object->engine);
+        }
+    }
+    /* The object may go meanwhile: hold no lock. */
+    while (snapshot_must_wait(&memory_low)) {
+        int64_t now_ns = qemu_clock_get_ns(QEMU_CLOCK_REALTIME);
+
+        if (!memory_low) {
+            begin_ns = now_ns;
+        } else if (now_ns - begin_ns > SNAPSHOT_PATIENCE_NS) {
+            return;
+        }
+        g_usleep(SNAPSHOT_POLL_US);
+    }
+}
+
+bool ksm_snapshot_ready(void)
+{
+    bool done, memory_low;
+
+    QEMU_LOCK_GUARD(&object_lock);
+    if (!the_object) {
+        return true;
+    }
+    if (!ksm_engine_snapshot_ready(&the_object->engine, &done, &memory_low)) {
+        error_report("ksm: the kernel refused to give merged pages back, which"
+                     " a background snapshot needs: see ksm_* trace events");
+        return false;
+    }
+    if (!done) {
+        error_report("ksm: a background snapshot needs merged pages to be"
+                     " given back, and too little host memory is free for"
+                     " that: free some");
+    }
+    return done;
+}
+
+void ksm_snapshot_end(void)
+{
+    QEMU_LOCK_GUARD(&object_lock);
+    snapshot = false;
+    if (the_object) {
+        ksm_engine_end_snapshot(&the_object->engine);
     }
 }
 
@@ -243,6 +317,9 @@ static void ksm_complete(UserCreatable *uc, Error **errp)
     ksm->running = true;
     WITH_QEMU_LOCK_GUARD(&object_lock) {
         the_object = ksm;
+        if (snapshot) {
+            ksm_engine_begin_snapshot(&ksm->engine);
+        }
     }
 }
 

@@ -79,6 +79,7 @@ typedef struct KsmEngine {
     bool unmerging;                 /* ksm-unmerge goes on */
     bool memory_low;                /* and waits for memory, as withdrawal */
     unsigned yields;                /* others that need userfaultfd */
+    bool snapshot;                  /* all memory is write-protected, or soon */
     int64_t last_event_ns;
     uint64_t demanded;              /* marked pages that ksmtuned knows of */
     KsmFrameReport reported;        /* the last that ksmtuned was told, */

@@ -26,4 +26,15 @@ int ksm_ram_madvise(void *host, size_t size, bool merge);
 void ksm_tracker_yield(void);
 void ksm_tracker_resume(void);
 
+/*
+ * All guest RAM is about to be write-protected by userfaultfd, which the kernel
+ * forgets of pages that it merges.  begin() returns when nothing can be merged
+ * any more, which takes memory for what was, or is bound to fail.  ready() then
+ * says which; if it returns false, the reason was reported.  end() as often as
+ * you like.  In any thread, begin() without BQL.
+ */
+void ksm_snapshot_begin(void);
+bool ksm_snapshot_ready(void);
+void ksm_snapshot_end(void);
+
 #endif
