@@ -16,6 +16,7 @@ typedef struct KsmctlHost {
     char *sysfs_root;
     char *ksmfs_root;
     char *proc_root;
+    char *runtime_dir;          /* ksmtuned's */
 } KsmctlHost;
 
 typedef struct KsmctlCommand KsmctlCommand;
