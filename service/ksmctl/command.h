@@ -51,6 +51,8 @@ int ksmctl_status(const KsmctlCommand *command, KsmctlHost *host,
                   int argc, char **argv);
 int ksmctl_top(const KsmctlCommand *command, KsmctlHost *host,
                int argc, char **argv);
+int ksmctl_domains(const KsmctlCommand *command, KsmctlHost *host,
+                   int argc, char **argv);
 int ksmctl_tune(const KsmctlCommand *command, KsmctlHost *host,
                 int argc, char **argv);
 int ksmctl_unmerge(const KsmctlCommand *command, KsmctlHost *host,

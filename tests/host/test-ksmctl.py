@@ -129,6 +129,13 @@ class Host(Bed):
                 f.write(f'90 26 {device} / {path} rw,relatime shared:9 - '
                         'ksmfs ksmfs rw,size=1024k,max_kernel_pages=7\n')
 
+    def add_maps(self, pid, *devices):
+        """It has mapped files of DEVICES, "MAJOR:MINOR" in hexadecimal."""
+        (self.proc / str(pid) / 'maps').write_text(''.join(
+            f'7f000000{i}000-7f000000{i + 1}000 rw-s 00000000 {device} 7'
+            '                    /ram file\n'
+            for i, device in enumerate(('00:00', *devices))))
+
     def start_ksmtuned(self, *engines):
         self.add_process(KSMTUNED_PID, comm='ksmtuned\n')
         (self.runtime / 'lock').write_text(f'{KSMTUNED_PID}\n')
@@ -176,6 +183,9 @@ class Host(Bed):
 
     def status(self):
         return json.loads(self.out('status', '--json'))
+
+    def domains(self):
+        return json.loads(self.out('domains', '--json'))
 
     @contextlib.contextmanager
     def output(self, *arguments):
@@ -262,13 +272,15 @@ class Terminal:
 def test_options(host):
     """Wrong usage has status 2 and names the way out."""
     check(re.match(r'ksmctl \d+\.\d+', host.out('--version')), 'version')
-    for command in 'start', 'stop', 'status', 'top', 'tune', 'unmerge':
+    for command in ('start', 'stop', 'status', 'top', 'domains', 'tune',
+                    'unmerge'):
         check(f'  {command} ' in host.out('--help'), 'help')
         check(f'ksmctl {command}' in host.out(command, '--help'), 'help')
     before = host.values()
     for arguments in ((), ('no-such-command',), ('--no-such-option',),
                       ('start', 'x'), ('stop', 'x'), ('status', 'x'),
-                      ('top', 'x'), ('unmerge', 'x'), ('tune',),
+                      ('top', 'x'), ('domains', 'x'), ('unmerge', 'x'),
+                      ('tune',),
                       ('start', '--no-such-option'), ('status', '--watch=x'),
                       ('status', '--watch=0'), ('status', '--watch=-1'),
                       ('status', '--watch=1x'), ('status', '--watch=nan')):
@@ -745,6 +757,63 @@ def test_engines_escaping(host):
                    b'{"pid": 2}]}')
     check_equal([guest.get('name') for guest in host.status()['guests']],
                 ['\ufffd\ufffd', None], 'names')
+
+
+def test_domains(host):
+    """ksmtuned's has engines; that of a ksmfs, who maps files of it."""
+    for pid, name in (100, b'one'), (200, b'two'), (300, b'three'):
+        host.add_guest(pid, name)
+    host.add_mount('0:50', '/srv/a\\040b')
+    host.add_mount('259:51')
+    host.add_maps(100, 'fd:01', '00:32')
+    host.add_maps(200, '00:32', '103:33', '00:32')
+    host.start_ksmtuned(engine(200), engine(400))
+    one, two, three, four = (
+        {'pid': 100, 'name': 'one'}, {'pid': 200, 'name': 'two'},
+        {'pid': 300, 'name': 'three'}, {'pid': 400, 'name': 'guest-400'})
+    check_equal(host.domains(), {
+        'domains': [
+            {'of': 'ksmtuned', 'guests': [two, four]},
+            {'of': 'ksmfs', 'device': '0:50', 'path': '/srv/a b',
+             'guests': [one, two]},
+            {'of': 'ksmfs', 'device': '259:51', 'guests': [two]}],
+        'unknown': [three, four]}, 'domains')
+    check_equal(host.out('domains'), """\
+ksmtuned, engines: 2
+     200  two
+     400  guest-400
+
+ksmfs on /srv/a b
+     100  one
+     200  two
+
+ksmfs on 259:51
+     200  two
+
+In which ksmfs these are is not known, as their /proc/PID/maps can't be read:
+run ksmctl as root
+     300  three
+     400  guest-400
+""", 'text')
+
+
+def test_domains_escaping(host):
+    """No name drives the terminal, or breaks JSON."""
+    host.start_ksmtuned(engine(1, name='\x1b[2Jname\n"'))
+    host.add_mount('0:50', '/a\\033\\012b')
+    text = host.out('domains')
+    check('  \\x1b[2Jname\\x0a"\n' in text and 'on /a\\x1b\\x0ab\n' in text,
+          text)
+    check_equal(host.domains()['domains'][0]['guests'],
+                [{'pid': 1, 'name': '\x1b[2Jname\n"'}], 'guests')
+
+
+def test_domains_none(host):
+    """Without a ksmfs nobody's maps matter; without ksmtuned, it is said."""
+    host.add_guest(100)
+    said = host.domains()
+    check('does not run' in said.pop('engines_fault'), str(said))
+    check_equal(said, {'domains': [{'of': 'ksmtuned', 'guests': []}]}, 'said')
 
 
 def test_watch(host):
