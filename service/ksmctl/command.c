@@ -14,6 +14,8 @@ const KsmctlCommand ksmctl_commands[] = {
       ksmctl_status },
     { "top", "", "Show guests on the full screen, the most saved first",
       ksmctl_top },
+    { "domains", "[--json]", "Show which guests are merged with which",
+      ksmctl_domains },
     { "tune", "NAME=VALUE...", "Change settings of KSM", ksmctl_tune },
     { "unmerge", "[--yes] [--force]",
       "Separate all merged pages, if memory suffices", ksmctl_unmerge },

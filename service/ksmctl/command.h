@@ -16,6 +16,7 @@ typedef struct KsmctlHost {
     char *sysfs_root;
     char *ksmfs_root;
     char *proc_root;
+    char *runtime_dir;          /* ksmtuned's */
 } KsmctlHost;
 
 typedef struct KsmctlCommand KsmctlCommand;
@@ -50,6 +51,8 @@ int ksmctl_status(const KsmctlCommand *command, KsmctlHost *host,
                   int argc, char **argv);
 int ksmctl_top(const KsmctlCommand *command, KsmctlHost *host,
                int argc, char **argv);
+int ksmctl_domains(const KsmctlCommand *command, KsmctlHost *host,
+                   int argc, char **argv);
 int ksmctl_tune(const KsmctlCommand *command, KsmctlHost *host,
                 int argc, char **argv);
 int ksmctl_unmerge(const KsmctlCommand *command, KsmctlHost *host,

@@ -11,6 +11,7 @@
 #include "options.h"
 
 #define PROC_ROOT       "/proc"
+#define RUNTIME_DIR     "/run/ksmtuned"
 
 static void option_replace(char **option, char *value)
 {
@@ -32,6 +33,8 @@ static bool options_parse(GOptionContext *context, KsmctlHost *host,
           "Where those of ksmfs are (default: " KSM_MOUNTS_ROOT ")", "DIR" },
         { "proc-root", 0, 0, G_OPTION_ARG_FILENAME, &given.proc_root,
           "Where proc(5) is (default: " PROC_ROOT ")", "DIR" },
+        { "runtime-dir", 0, 0, G_OPTION_ARG_FILENAME, &given.runtime_dir,
+          "That of ksmtuned (default: " RUNTIME_DIR ")", "DIR" },
         { NULL }
     };
     g_autoptr(GError) error = NULL;
@@ -44,6 +47,7 @@ static bool options_parse(GOptionContext *context, KsmctlHost *host,
     option_replace(&host->sysfs_root, given.sysfs_root);
     option_replace(&host->ksmfs_root, given.ksmfs_root);
     option_replace(&host->proc_root, given.proc_root);
+    option_replace(&host->runtime_dir, given.runtime_dir);
     return true;
 }
 
@@ -76,6 +80,7 @@ bool ksmctl_options_parse_first(KsmctlHost *host, bool *version,
     host->sysfs_root = g_strdup(KSM_SYSFS_ROOT);
     host->ksmfs_root = g_strdup(KSM_MOUNTS_ROOT);
     host->proc_root = g_strdup(PROC_ROOT);
+    host->runtime_dir = g_strdup(RUNTIME_DIR);
     g_option_context_set_strict_posix(context, TRUE);
     g_option_context_set_summary(context, "Starts, stops, shows and tunes the "
                                  "merging of identical pages.");
@@ -120,4 +125,5 @@ void ksmctl_host_clear(KsmctlHost *host)
     g_free(host->sysfs_root);
     g_free(host->ksmfs_root);
     g_free(host->proc_root);
+    g_free(host->runtime_dir);
 }

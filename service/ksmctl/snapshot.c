@@ -6,10 +6,14 @@
 #include "host/ksmd-cpu.h"
 #include "host/memory.h"
 #include "snapshot.h"
+#include "stats-file.h"
 
 #define NS_PER_US       1000
 /* Over which ksmd's CPU is measured first. */
 #define MEASURE_US      250000
+/* How long to wait for news of engines, and how often to look. */
+#define NEWS_US         1500000
+#define NEWS_POLL_US    50000
 
 static KsmFigure meter_read(KsmctlMeter *meter)
 {
@@ -22,20 +26,34 @@ static KsmFigure meter_read(KsmctlMeter *meter)
     return (KsmFigure) { meter->running, cpu_ns };
 }
 
+static void meter_await_engines(const KsmctlMeter *meter,
+                                const KsmctlHost *host)
+{
+    int64_t until_us = g_get_monotonic_time() + NEWS_US;
+
+    while (meter->engines->list->len && g_get_monotonic_time() < until_us &&
+           ksmctl_stats_time(host) == meter->engines->at_us) {
+        g_usleep(NEWS_POLL_US);
+    }
+}
+
 void ksmctl_meter_start(KsmctlMeter *meter, const KsmctlHost *host)
 {
     *meter = (KsmctlMeter) {
         .schedstat = ksm_ksmd_find_schedstat(host->proc_root),
+        .engines = ksmctl_engines_read(host),
     };
     meter_read(meter);
     if (meter->running) {
         g_usleep(MEASURE_US);
     }
+    meter_await_engines(meter, host);
 }
 
 void ksmctl_meter_clear(KsmctlMeter *meter)
 {
     g_free(meter->schedstat);
+    ksmctl_engines_free(meter->engines);
 }
 
 static void snapshot_take_cpu(KsmctlSnapshot *snapshot, KsmctlMeter *meter)
@@ -51,6 +69,17 @@ static void snapshot_take_cpu(KsmctlSnapshot *snapshot, KsmctlMeter *meter)
         snapshot->ksmd_percent =
             100.0 * (int64_t)(meter->cpu_ns - before.cpu_ns) / ns;
     }
+}
+
+static void snapshot_take_engines(KsmctlSnapshot *snapshot, KsmctlMeter *meter,
+                                  const KsmctlHost *host)
+{
+    KsmctlEngines *engines = ksmctl_engines_read(host);
+
+    ksmctl_engines_measure(engines, meter->engines);
+    ksmctl_engines_free(meter->engines);
+    meter->engines = engines;
+    snapshot->engines = engines;
 }
 
 KsmFigure ksmctl_bytes(KsmFigure pages)
@@ -78,7 +107,8 @@ void ksmctl_snapshot_take(KsmctlSnapshot *snapshot, const KsmctlHost *host,
     snapshot->profit_bytes = ksm_sysfs_figure(root, "general_profit");
     snapshot->max_kernel_pages = ksm_sysfs_figure(root, "max_kernel_pages");
     snapshot_take_cpu(snapshot, meter);
-    snapshot->guests = ksm_guests_find(host->proc_root);
+    snapshot_take_engines(snapshot, meter, host);
+    snapshot->guests = ksmctl_guests_find(host, snapshot->engines);
     snapshot->mounts = ksm_mounts_find(host->ksmfs_root, host->proc_root);
 }
 
@@ -86,26 +116,6 @@ void ksmctl_snapshot_clear(KsmctlSnapshot *snapshot)
 {
     g_clear_pointer(&snapshot->guests, g_ptr_array_unref);
     g_clear_pointer(&snapshot->mounts, g_ptr_array_unref);
-}
-
-KsmFigure ksmctl_guest_resident(const KsmGuest *guest)
-{
-    return (KsmFigure) { guest->resident_known, guest->resident_kib * 1024 };
-}
-
-KsmFigure ksmctl_guest_saved(const KsmGuest *guest)
-{
-    const KsmGuestMerging *merging = &guest->merging;
-
-    return saved_bytes(
-        (KsmFigure) { merging->known, merging->merging_pages },
-        (KsmFigure) { merging->zero_known, merging->zero_pages });
-}
-
-KsmFigure ksmctl_guest_profit(const KsmGuest *guest)
-{
-    return (KsmFigure) { guest->merging.profit_known,
-                         guest->merging.profit_bytes };
 }
 
 KsmFigure ksmctl_mount_saved(const KsmMount *mount)

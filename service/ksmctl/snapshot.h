@@ -6,20 +6,24 @@
 #ifndef KSMCTL_SNAPSHOT_H
 #define KSMCTL_SNAPSHOT_H
 
-#include "command.h"
-#include "host/guests.h"
+#include "guest.h"
 #include "host/mounts.h"
 #include "host/sysfs.h"
 
-/* Measures ksmd's CPU time from one snapshot to the next. */
+/* Measures from one snapshot to the next: ksmd's CPU time, and engines. */
 typedef struct KsmctlMeter {
     char *schedstat;            /* NULL: ksmd can't be seen */
-    bool running;               /* the rest is set */
+    bool running;               /* cpu_ns and at_us are set */
     uint64_t cpu_ns;
     int64_t at_us;
+    KsmctlEngines *engines;     /* the latest */
 } KsmctlMeter;
 
-/* Takes a quarter of a second where ksmd can be seen: the first snapshot's. */
+/*
+ * For the first snapshot, this takes a quarter of a second where ksmd can be
+ * seen, and 1.5 s at most where there are engines: until there is news of
+ * them, or there has been none for that long.
+ */
 void ksmctl_meter_start(KsmctlMeter *meter, const KsmctlHost *host);
 void ksmctl_meter_clear(KsmctlMeter *meter);
 
@@ -31,18 +35,17 @@ typedef struct KsmctlSnapshot {
     KsmFigure ksmd_cpu_ns;      /* since boot */
     bool percent_known;
     double ksmd_percent;        /* of a core, since the snapshot before */
-    GPtrArray *guests;          /* of KsmGuest */
+    GPtrArray *guests;          /* of KsmctlGuest */
+    const KsmctlEngines *engines; /* of the meter */
     GPtrArray *mounts;          /* of KsmMount */
 } KsmctlSnapshot;
 
+/* It ends before @meter takes another one. */
 void ksmctl_snapshot_take(KsmctlSnapshot *snapshot, const KsmctlHost *host,
                           KsmctlMeter *meter);
 void ksmctl_snapshot_clear(KsmctlSnapshot *snapshot);
 
-/* Figures of a guest and of a mount, in bytes. */
-KsmFigure ksmctl_guest_resident(const KsmGuest *guest);
-KsmFigure ksmctl_guest_saved(const KsmGuest *guest);
-KsmFigure ksmctl_guest_profit(const KsmGuest *guest);
+/* In bytes. */
 KsmFigure ksmctl_mount_saved(const KsmMount *mount);
 /* @pages in bytes. */
 KsmFigure ksmctl_bytes(KsmFigure pages);

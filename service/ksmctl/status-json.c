@@ -23,16 +23,67 @@ static void json_host(KsmctlJson *json, const KsmctlSnapshot *snapshot)
         ksmctl_json_decimal(json, "ksmd_cpu_percent", snapshot->ksmd_percent);
     }
     ksmctl_json_figure(json, "ksmd_cpu_ns", snapshot->ksmd_cpu_ns);
+    if (snapshot->engines->fault) {
+        ksmctl_json_string(json, "engines_fault", snapshot->engines->fault);
+    }
 }
 
-static void json_guest(KsmctlJson *json, const KsmGuest *guest)
+static void json_rate(KsmctlJson *json, const char *name, KsmctlRate rate)
 {
-    const KsmGuestMerging *merging = &guest->merging;
+    if (rate.known) {
+        ksmctl_json_decimal(json, name, rate.value);
+    }
+}
+
+static void json_engine_figures(KsmctlJson *json, const KsmctlEngine *engine)
+{
+    guint i;
+
+    if (engine->backends) {
+        ksmctl_json_open(json, "backends", '[');
+        for (i = 0; i < engine->backends->len; i++) {
+            ksmctl_json_string(json, NULL,
+                               g_ptr_array_index(engine->backends, i));
+        }
+        ksmctl_json_close(json, ']');
+    }
+    json_rate(json, "cow_breaks_per_second", engine->cow_breaks_per_second);
+    json_rate(json, "cpu_percent", engine->cpu_percent);
+    for (i = 0; i < KSMCTL_ENGINE_FIGURES; i++) {
+        ksmctl_json_figure(json, ksmctl_engine_figure_names[i],
+                           engine->figures[i]);
+    }
+    if (engine->limit) {
+        ksmctl_json_string(json, "limit", engine->limit);
+    }
+}
+
+/* Nothing where it isn't known whether there is one. */
+static void json_engine(KsmctlJson *json, const KsmctlGuest *guest)
+{
+    if (!guest->engine && !guest->engine_state) {
+        return;
+    }
+    ksmctl_json_open(json, "engine", '{');
+    if (guest->engine_state) {
+        ksmctl_json_string(json, "state", guest->engine_state);
+    }
+    if (guest->engine) {
+        json_engine_figures(json, guest->engine);
+    }
+    ksmctl_json_close(json, '}');
+}
+
+static void json_guest(KsmctlJson *json, const KsmctlGuest *guest)
+{
+    const KsmGuestMerging *merging = &guest->process->merging;
+    const char *name = ksmctl_guest_name(guest);
 
     ksmctl_json_open(json, NULL, '{');
-    ksmctl_json_figure(json, "pid", (KsmFigure) { true, guest->pid });
-    if (guest->name) {
-        ksmctl_json_string(json, "name", guest->name);
+    ksmctl_json_figure(json, "pid",
+                       (KsmFigure) { true, ksmctl_guest_pid(guest) });
+    if (name) {
+        ksmctl_json_string(json, "name", name);
     }
     ksmctl_json_figure(json, "resident_bytes", ksmctl_guest_resident(guest));
     ksmctl_json_figure(json, "saved_bytes", ksmctl_guest_saved(guest));
@@ -41,6 +92,7 @@ static void json_guest(KsmctlJson *json, const KsmGuest *guest)
                        merging->known, merging->merging_pages });
     ksmctl_json_figure(json, "ksm_zero_pages", (KsmFigure) {
                        merging->zero_known, merging->zero_pages });
+    json_engine(json, guest);
     ksmctl_json_close(json, '}');
 }
 

@@ -35,6 +35,13 @@ static void text_ksmd_lines(const KsmctlSnapshot *snapshot,
     printf("\n");
 }
 
+static void text_engines_line(const KsmctlEngines *engines)
+{
+    g_autofree char *text = ksmctl_text_engines(engines);
+
+    printf("%-18s %s\n", "engines", text);
+}
+
 static void text_limit(KsmFigure limit)
 {
     if (!limit.known) {
@@ -71,6 +78,26 @@ static void text_limits(const KsmctlSnapshot *snapshot)
     }
 }
 
+static void text_guest(const KsmctlGuest *guest)
+{
+    g_autofree char *resident = ksmctl_text_mib(ksmctl_guest_resident(guest));
+    g_autofree char *saved = ksmctl_text_mib(ksmctl_guest_saved(guest));
+    g_autofree char *profit = ksmctl_text_mib(ksmctl_guest_profit(guest));
+    g_autofree char *ram = ksmctl_text_mib(ksmctl_guest_ram(guest));
+    g_autofree char *breaks = ksmctl_text_rate(ksmctl_guest_cow_breaks(guest));
+    g_autofree char *cpu = ksmctl_text_rate(ksmctl_guest_cpu(guest));
+    g_autofree char *backends = ksmctl_text_backends(guest);
+    g_autofree char *name = ksmctl_text_name(ksmctl_guest_name(guest));
+    g_autofree char *limit = ksmctl_text_limit(guest);
+
+    printf("%8ld %9s %9s %9s %9s %7s %5s %9s %10s  %s\n",
+           (long)ksmctl_guest_pid(guest), resident, saved, profit, ram, breaks,
+           cpu, ksmctl_text_engine(guest), backends, name);
+    if (limit) {
+        printf("%s\n", limit);
+    }
+}
+
 static void text_guests(GPtrArray *guests)
 {
     guint i;
@@ -80,18 +107,12 @@ static void text_guests(GPtrArray *guests)
         return;
     }
     /* The name last: whatever it has, it moves no column. */
-    printf("\nGuests, in MiB\n%8s %11s %11s %11s  %s\n", "PID", "RESIDENT",
-           "SAVED", "PROFIT", "NAME");
+    printf("\nGuests, in MiB; CoW breaks a second; CPU of the engine in %% of "
+           "a core\n%8s %9s %9s %9s %9s %7s %5s %9s %10s  %s\n", "PID",
+           "RESIDENT", "SAVED", "PROFIT", "RAM", "COW/S", "CPU", "ENGINE",
+           "BACKEND", "NAME");
     for (i = 0; i < guests->len; i++) {
-        KsmGuest *guest = g_ptr_array_index(guests, i);
-        g_autofree char *resident =
-            ksmctl_text_mib(ksmctl_guest_resident(guest));
-        g_autofree char *saved = ksmctl_text_mib(ksmctl_guest_saved(guest));
-        g_autofree char *profit = ksmctl_text_mib(ksmctl_guest_profit(guest));
-        g_autofree char *name = ksmctl_text_name(guest->name);
-
-        printf("%8ld %11s %11s %11s  %s\n", (long)guest->pid, resident, saved,
-               profit, name);
+        text_guest(g_ptr_array_index(guests, i));
     }
 }
 
@@ -147,6 +168,7 @@ void ksmctl_status_text(const KsmctlSnapshot *snapshot, const KsmctlHost *host)
     text_mib_line("saved by KSM", snapshot->saved_bytes);
     text_mib_line("profit", snapshot->profit_bytes);
     text_limits(snapshot);
+    text_engines_line(snapshot->engines);
     text_guests(snapshot->guests);
     text_mounts(snapshot->mounts);
     text_values(host->sysfs_root, KSM_SYSFS_SETTING, "Settings");

@@ -19,6 +19,50 @@ char *ksmctl_text_percent(const KsmctlSnapshot *snapshot)
            g_strdup(KSMCTL_UNKNOWN);
 }
 
+char *ksmctl_text_rate(KsmctlRate rate)
+{
+    return rate.known ? g_strdup_printf("%.1f", rate.value) :
+                        g_strdup(KSMCTL_UNKNOWN);
+}
+
+char *ksmctl_text_backends(const KsmctlGuest *guest)
+{
+    GPtrArray *backends = guest->engine ? guest->engine->backends : NULL;
+    GString *text = g_string_new(NULL);
+    guint i;
+
+    for (i = 0; backends && i < backends->len; i++) {
+        g_string_append_printf(text, "%s%s", i ? "," : "",
+                               (char *)g_ptr_array_index(backends, i));
+    }
+    if (!text->len) {
+        g_string_append(text, backends ? "none" : KSMCTL_UNKNOWN);
+    }
+    return g_string_free(text, FALSE);
+}
+
+const char *ksmctl_text_engine(const KsmctlGuest *guest)
+{
+    return guest->engine_state ? guest->engine_state : KSMCTL_UNKNOWN;
+}
+
+char *ksmctl_text_limit(const KsmctlGuest *guest)
+{
+    const char *limit = ksmctl_guest_limit(guest);
+    g_autofree char *shown = limit ? ksmctl_printable(limit) : NULL;
+
+    return shown ? g_strdup_printf("%8s %s", "", shown) : NULL;
+}
+
+char *ksmctl_text_engines(const KsmctlEngines *engines)
+{
+    g_autofree char *shown = engines->fault ?
+                             ksmctl_printable(engines->fault) : NULL;
+
+    return shown ? g_strdup_printf("%s (%s)", KSMCTL_UNKNOWN, shown) :
+                   g_strdup_printf("%u", engines->list->len);
+}
+
 char *ksmctl_text_name(const char *name)
 {
     return name ? ksmctl_printable(name) : g_strdup(KSMCTL_UNKNOWN);

@@ -16,15 +16,18 @@
 
 #define REFRESH_MS      2000
 #define US_PER_MS       1000
+/* Columns of a screen on which names have room beside everything else. */
+#define WIDE            100
 /* Lines above the guests. */
 #define HEADER_LINES    4
 
 typedef struct TopColumn {
     const char *title;
     int width;                  /* negative: to the left */
-    char *(*text)(const KsmGuest *guest);
+    int screen;                 /* only on one of this width, or wider */
+    char *(*text)(const KsmctlGuest *guest);
     /* As of strcmp(); what belongs on top comes first. */
-    int (*compare)(const KsmGuest *one, const KsmGuest *other);
+    int (*compare)(const KsmctlGuest *one, const KsmctlGuest *other);
 } TopColumn;
 
 typedef struct Top {
@@ -34,29 +37,49 @@ typedef struct Top {
     unsigned sort;              /* by this column */
 } Top;
 
-static char *pid_text(const KsmGuest *guest)
+static char *pid_text(const KsmctlGuest *guest)
 {
-    return g_strdup_printf("%ld", (long)guest->pid);
+    return g_strdup_printf("%ld", (long)ksmctl_guest_pid(guest));
 }
 
-static char *resident_text(const KsmGuest *guest)
+static char *resident_text(const KsmctlGuest *guest)
 {
     return ksmctl_text_mib(ksmctl_guest_resident(guest));
 }
 
-static char *saved_text(const KsmGuest *guest)
+static char *saved_text(const KsmctlGuest *guest)
 {
     return ksmctl_text_mib(ksmctl_guest_saved(guest));
 }
 
-static char *profit_text(const KsmGuest *guest)
+static char *profit_text(const KsmctlGuest *guest)
 {
     return ksmctl_text_mib(ksmctl_guest_profit(guest));
 }
 
-static char *name_text(const KsmGuest *guest)
+static char *name_text(const KsmctlGuest *guest)
 {
-    return ksmctl_text_name(guest->name);
+    return ksmctl_text_name(ksmctl_guest_name(guest));
+}
+
+static char *ram_text(const KsmctlGuest *guest)
+{
+    return ksmctl_text_mib(ksmctl_guest_ram(guest));
+}
+
+static char *breaks_text(const KsmctlGuest *guest)
+{
+    return ksmctl_text_rate(ksmctl_guest_cow_breaks(guest));
+}
+
+static char *cpu_text(const KsmctlGuest *guest)
+{
+    return ksmctl_text_rate(ksmctl_guest_cpu(guest));
+}
+
+static char *engine_text(const KsmctlGuest *guest)
+{
+    return g_strdup(ksmctl_text_engine(guest));
 }
 
 /* The larger first, what is not known last. */
@@ -68,54 +91,114 @@ static int compare_figures(KsmFigure one, KsmFigure other)
     return (one.value < other.value) - (one.value > other.value);
 }
 
-static int pid_compare(const KsmGuest *one, const KsmGuest *other)
+static int compare_rates(KsmctlRate one, KsmctlRate other)
 {
-    return (one->pid > other->pid) - (one->pid < other->pid);
+    if (one.known != other.known) {
+        return one.known ? -1 : 1;
+    }
+    return (one.value < other.value) - (one.value > other.value);
 }
 
-static int resident_compare(const KsmGuest *one, const KsmGuest *other)
+static int pid_compare(const KsmctlGuest *one, const KsmctlGuest *other)
+{
+    pid_t pid = ksmctl_guest_pid(one);
+    pid_t other_pid = ksmctl_guest_pid(other);
+
+    return (pid > other_pid) - (pid < other_pid);
+}
+
+static int resident_compare(const KsmctlGuest *one, const KsmctlGuest *other)
 {
     return compare_figures(ksmctl_guest_resident(one),
                            ksmctl_guest_resident(other));
 }
 
-static int saved_compare(const KsmGuest *one, const KsmGuest *other)
+static int saved_compare(const KsmctlGuest *one, const KsmctlGuest *other)
 {
     return compare_figures(ksmctl_guest_saved(one), ksmctl_guest_saved(other));
 }
 
-static int profit_compare(const KsmGuest *one, const KsmGuest *other)
+static int profit_compare(const KsmctlGuest *one, const KsmctlGuest *other)
 {
     return compare_figures(ksmctl_guest_profit(one),
                            ksmctl_guest_profit(other));
 }
 
-static int name_compare(const KsmGuest *one, const KsmGuest *other)
+static int ram_compare(const KsmctlGuest *one, const KsmctlGuest *other)
 {
-    if (!one->name || !other->name) {
-        return !one->name - !other->name;
+    return compare_figures(ksmctl_guest_ram(one), ksmctl_guest_ram(other));
+}
+
+static int breaks_compare(const KsmctlGuest *one, const KsmctlGuest *other)
+{
+    return compare_rates(ksmctl_guest_cow_breaks(one),
+                         ksmctl_guest_cow_breaks(other));
+}
+
+static int cpu_compare(const KsmctlGuest *one, const KsmctlGuest *other)
+{
+    return compare_rates(ksmctl_guest_cpu(one), ksmctl_guest_cpu(other));
+}
+
+static int engine_compare(const KsmctlGuest *one, const KsmctlGuest *other)
+{
+    return strcmp(ksmctl_text_engine(one), ksmctl_text_engine(other));
+}
+
+static int backends_compare(const KsmctlGuest *one, const KsmctlGuest *other)
+{
+    g_autofree char *backends = ksmctl_text_backends(one);
+    g_autofree char *other_backends = ksmctl_text_backends(other);
+
+    return strcmp(backends, other_backends);
+}
+
+static int name_compare(const KsmctlGuest *one, const KsmctlGuest *other)
+{
+    const char *name = ksmctl_guest_name(one);
+    const char *other_name = ksmctl_guest_name(other);
+
+    if (!name || !other_name) {
+        return !name - !other_name;
     }
-    return strcmp(one->name, other->name);
+    return strcmp(name, other_name);
 }
 
 static const TopColumn top_columns[] = {
-    { "PID", 8, pid_text, pid_compare },
-    { "RESIDENT", 11, resident_text, resident_compare },
-    { "SAVED", 11, saved_text, saved_compare },
-    { "PROFIT", 11, profit_text, profit_compare },
-    { "NAME", -1, name_text, name_compare },
+    { "PID", 8, 0, pid_text, pid_compare },
+    { "RESIDENT", 9, 0, resident_text, resident_compare },
+    { "SAVED", 9, 0, saved_text, saved_compare },
+    { "PROFIT", 9, WIDE, profit_text, profit_compare },
+    { "RAM", 9, WIDE, ram_text, ram_compare },
+    { "COW/S", 7, 0, breaks_text, breaks_compare },
+    { "CPU", 5, 0, cpu_text, cpu_compare },
+    { "ENGINE", 9, 0, engine_text, engine_compare },
+    { "BACKEND", 10, WIDE, ksmctl_text_backends, backends_compare },
+    { "NAME", -1, 0, name_text, name_compare },
 };
 
 #define SORT_FIRST      2       /* SAVED */
 
 static gint top_compare(gconstpointer a, gconstpointer b, gpointer opaque)
 {
-    const KsmGuest *one = *(KsmGuest *const *)a;
-    const KsmGuest *other = *(KsmGuest *const *)b;
+    const KsmctlGuest *one = *(KsmctlGuest *const *)a;
+    const KsmctlGuest *other = *(KsmctlGuest *const *)b;
     const TopColumn *column = opaque;
     int order = column->compare(one, other);
 
     return order ? order : pid_compare(one, other);
+}
+
+static bool top_column_is_shown(unsigned column)
+{
+    return COLS >= top_columns[column].screen;
+}
+
+static void top_sort_by_next(Top *top)
+{
+    do {
+        top->sort = (top->sort + 1) % G_N_ELEMENTS(top_columns);
+    } while (!top_column_is_shown(top->sort));
 }
 
 /* A window of one line: what goes there is cut where the screen ends. */
@@ -150,6 +233,12 @@ static void top_draw_host(const Top *top)
                              snapshot->guests->len, saved, profit);
     top_line(0, first);
     top_line(1, second);
+    if (snapshot->engines->fault) {
+        g_autofree char *engines = ksmctl_text_engines(snapshot->engines);
+        g_autofree char *third = g_strdup_printf("engines: %s", engines);
+
+        top_line(2, third);
+    }
 }
 
 static void top_draw_titles(const Top *top)
@@ -161,6 +250,9 @@ static void top_draw_titles(const Top *top)
         return;
     }
     for (i = 0; i < G_N_ELEMENTS(top_columns); i++) {
+        if (!top_column_is_shown(i)) {
+            continue;
+        }
         wattrset(window, i == top->sort ? A_BOLD | A_REVERSE : A_NORMAL);
         wprintw(window, "%*s", top_columns[i].width, top_columns[i].title);
         wattrset(window, A_NORMAL);
@@ -169,23 +261,32 @@ static void top_draw_titles(const Top *top)
     delwin(window);
 }
 
-static void top_draw_guest(int line, const KsmGuest *guest)
+/* Returns the line after it. */
+static int top_draw_guest(int line, const KsmctlGuest *guest)
 {
-    size_t i;
+    g_autofree char *limit = ksmctl_text_limit(guest);
     GString *text = g_string_new(NULL);
+    size_t i;
 
     for (i = 0; i < G_N_ELEMENTS(top_columns); i++) {
-        g_autofree char *cell = top_columns[i].text(guest);
+        if (top_column_is_shown(i)) {
+            g_autofree char *cell = top_columns[i].text(guest);
 
-        g_string_append_printf(text, "%*s ", top_columns[i].width, cell);
+            g_string_append_printf(text, "%*s ", top_columns[i].width, cell);
+        }
     }
-    top_line(line, text->str);
+    top_line(line++, text->str);
     g_string_free(text, TRUE);
+    if (limit) {
+        top_line(line++, limit);
+    }
+    return line;
 }
 
 static void top_draw(Top *top)
 {
     GPtrArray *guests = top->snapshot.guests;
+    int line = HEADER_LINES;
     guint i;
 
     g_ptr_array_sort_with_data(guests, top_compare,
@@ -193,8 +294,8 @@ static void top_draw(Top *top)
     erase();
     top_draw_host(top);
     top_draw_titles(top);
-    for (i = 0; i < guests->len && (int)i + HEADER_LINES < LINES; i++) {
-        top_draw_guest(HEADER_LINES + i, g_ptr_array_index(guests, i));
+    for (i = 0; i < guests->len && line < LINES; i++) {
+        line = top_draw_guest(line, g_ptr_array_index(guests, i));
     }
     refresh();
 }
@@ -237,7 +338,7 @@ static bool top_serve_keys(Top *top, int64_t until_us)
         if (key == 'q' || key == 'Q' || top_interrupted) {
             return false;
         } else if (key == 's' || key == 'S') {
-            top->sort = (top->sort + 1) % G_N_ELEMENTS(top_columns);
+            top_sort_by_next(top);
             top_draw(top);
         } else if (key == KEY_RESIZE) {
             top_draw(top);

@@ -13,6 +13,7 @@ import fcntl
 import json
 import os
 import pty
+import random
 import re
 import select
 import shlex
@@ -36,6 +37,8 @@ from ksmtest.programs import program  # noqa: E402
 PAGE = os.sysconf('SC_PAGESIZE')
 MIB = 1 << 20
 KSMD_PID = 50
+KSMTUNED_PID = 60
+STATS_BYTES_MAX = 4 * MIB
 VARIABLE = 'KSM_MAX_KERNEL_PAGES'
 # To refuse as the kernel does: -1000 to 1000 can be written there.
 KERNEL_FILE = '/proc/self/oom_score_adj'
@@ -56,12 +59,15 @@ class Host(Bed):
         self.ksm = directory / 'ksm'
         self.ksmfs = directory / 'ksmfs'
         self.proc = directory / 'proc'
+        self.runtime = directory / 'run'
         self.command = [*shlex.split(os.environ.get('KSMCTL_WRAPPER', '')),
                         str(arguments.ksmctl)]
         self.roots = [f'--sysfs-root={self.ksm}',
                       f'--ksmfs-root={self.ksmfs}',
-                      f'--proc-root={self.proc}']
+                      f'--proc-root={self.proc}',
+                      f'--runtime-dir={self.runtime}']
         self.ksm.mkdir()
+        self.runtime.mkdir()
         (self.proc / 'self').mkdir(parents=True)
         for name, value in KSM_FILES.items():
             self.set(name, value)
@@ -87,6 +93,10 @@ class Host(Bed):
         new = path.with_suffix('.new')
         new.write_text(f'{ns} 0 1\n')
         new.rename(path)
+
+    def hide_ksmd(self):
+        """So that no time is spent on measuring it."""
+        (self.proc / str(KSMD_PID) / 'schedstat').unlink()
 
     def add_process(self, pid, **files):
         (self.proc / str(pid)).mkdir()
@@ -119,6 +129,29 @@ class Host(Bed):
                 f.write(f'90 26 {device} / {path} rw,relatime shared:9 - '
                         'ksmfs ksmfs rw,size=1024k,max_kernel_pages=7\n')
 
+    def add_maps(self, pid, *devices):
+        """It has mapped files of DEVICES, "MAJOR:MINOR" in hexadecimal."""
+        (self.proc / str(pid) / 'maps').write_text(''.join(
+            f'7f000000{i}000-7f000000{i + 1}000 rw-s 00000000 {device} 7'
+            '                    /ram file\n'
+            for i, device in enumerate(('00:00', *devices))))
+
+    def start_ksmtuned(self, *engines):
+        self.add_process(KSMTUNED_PID, comm='ksmtuned\n')
+        (self.runtime / 'lock').write_text(f'{KSMTUNED_PID}\n')
+        self.set_engines(*engines)
+
+    def set_engines(self, *engines, at=0):
+        self.set_stats(json.dumps({'clients': 3, 'engines': engines}), at)
+
+    def set_stats(self, content, at=0):
+        """AT, by default long ago, it was written."""
+        data = content if isinstance(content, bytes) else content.encode()
+        new = self.runtime / 'stats.new'
+        new.write_bytes(data)
+        os.utime(new, (at, at))
+        new.rename(self.runtime / 'stats.json')
+
     def limit(self, device):
         return (self.ksmfs / device / 'max_kernel_pages').read_text().strip()
 
@@ -150,6 +183,9 @@ class Host(Bed):
 
     def status(self):
         return json.loads(self.out('status', '--json'))
+
+    def domains(self):
+        return json.loads(self.out('domains', '--json'))
 
     @contextlib.contextmanager
     def output(self, *arguments):
@@ -236,13 +272,15 @@ class Terminal:
 def test_options(host):
     """Wrong usage has status 2 and names the way out."""
     check(re.match(r'ksmctl \d+\.\d+', host.out('--version')), 'version')
-    for command in 'start', 'stop', 'status', 'top', 'tune', 'unmerge':
+    for command in ('start', 'stop', 'status', 'top', 'domains', 'tune',
+                    'unmerge'):
         check(f'  {command} ' in host.out('--help'), 'help')
         check(f'ksmctl {command}' in host.out(command, '--help'), 'help')
     before = host.values()
     for arguments in ((), ('no-such-command',), ('--no-such-option',),
                       ('start', 'x'), ('stop', 'x'), ('status', 'x'),
-                      ('top', 'x'), ('unmerge', 'x'), ('tune',),
+                      ('top', 'x'), ('domains', 'x'), ('unmerge', 'x'),
+                      ('tune',),
                       ('start', '--no-such-option'), ('status', '--watch=x'),
                       ('status', '--watch=0'), ('status', '--watch=-1'),
                       ('status', '--watch=1x'), ('status', '--watch=nan')):
@@ -376,6 +414,7 @@ def test_status_json(host):
     check_equal(status.pop('values'), {
         name: int(value) if re.fullmatch('-?[0-9]+', value) else 'scan-time'
         for name, value in host.values().items()}, 'values')
+    check('does not run' in status.pop('engines_fault'), 'no ksmtuned')
     check_equal(status, {
         'page_size': PAGE, 'ksmd_running': True, 'saved_bytes': 4 * MIB,
         'profit_bytes': -512 * 1024, 'ksmd_cpu_percent': 0.0,
@@ -403,7 +442,9 @@ def test_status_text(host):
                  r'saved by KSM +4\.0 MiB', r'profit +-0\.5 MiB',
                  r'max_kernel_pages +unlimited on /srv/a b',
                  r'max_kernel_pages +- on 0:51',
-                 r' +100 +0\.0 +- +- +-', r' +200 +5\.0 +3\.0 +2\.0 +web',
+                 r'engines +- \(ksmtuned does not run in .*\)',
+                 r' +100 +0\.0( +-){8}',
+                 r' +200 +5\.0 +3\.0 +2\.0( +-){5}  web',
                  r' +0:50 +5\.0 +8\.0 +3\.0 +/srv/a b',
                  r' +0:51 +- +- +- +-',
                  r'run +1  0: ksmd rests.*',
@@ -440,7 +481,7 @@ def test_status_old_kernels(host):
          'profit_bytes': -8, 'ksm_merging_pages': 4}, {'pid': 3}], 'guests')
     text = host.out('status')
     check(re.search(r'^CPU of ksmd +-$', text, re.M), text)
-    check(re.search(r'^ +3 +- +- +- +-$', text, re.M), text)
+    check(re.search(r'^ +3( +-){9}$', text, re.M), text)
 
 
 def test_escaping(host):
@@ -469,6 +510,310 @@ def test_escaping(host):
                       '  \\xe2\\x80\\xaertl\n', '  quote"back\\\\slash\n',
                       '/a\\x1b\\x0ab\n', umlaut):
             check(shown in text, f'no {shown!r} in {text!r}')
+
+
+def engine(pid, **more):
+    return {'name': f'guest-{pid}', 'pid': pid, 'ram_bytes': 6 * MIB,
+            'state': 'running', 'backends': ['ksmd'], 'full_scans': 4,
+            'pages_hashed': 11, 'pages_twins': 12, 'pages_zero': 13,
+            'pages_marked': 14, 'cow_breaks': 15, 'cpu_ns': 16,
+            'metadata_bytes': 17, **more}
+
+
+def shown(engine, **more):
+    """What the status has of an ENGINE that did nothing meanwhile."""
+    said = {**engine, 'cow_breaks_per_second': 0.0, 'cpu_percent': 0.0, **more}
+    return {name: value for name, value in said.items()
+            if name not in ('name', 'pid') and value is not None}
+
+
+def test_engines_json(host):
+    """Guest and engine are joined by PID; one without the other stays."""
+    fill(host)
+    both = engine(200, backends=['ksmd', 'ksmfs'], state='yielded',
+                  ksmfs_sharing_pages=3 * MIB // PAGE, limit='no ksmfs: mount')
+    unseen = engine(300, ksmfs_sharing_pages=2)
+    # Of several of a process, the first.
+    host.start_ksmtuned(unseen, both, engine(200, state='idle'))
+    status = host.status()
+    check('engines_fault' not in status, str(status))
+    check_equal(status['guests'], [
+        {'pid': 100, 'resident_bytes': 0, 'engine': {'state': 'no engine'}},
+        {'pid': 200, 'name': 'web', 'resident_bytes': 5 * MIB,
+         'saved_bytes': 6 * MIB, 'profit_bytes': 2 * MIB,
+         'ksm_merging_pages': 2 * MIB // PAGE,
+         'ksm_zero_pages': MIB // PAGE, 'engine': shown(both)},
+        {'pid': 300, 'name': 'guest-300', 'saved_bytes': 2 * PAGE,
+         'engine': shown(unseen)}], 'guests')
+
+
+def test_engines_text(host):
+    """A line a guest, and one below where something keeps its engine."""
+    fill(host)
+    host.start_ksmtuned(engine(200, limit='no memory is left: add some'),
+                        engine(300, backends=[], state='stopped'),
+                        {'pid': 400})
+    text = host.out('status')
+    for lines in (r'engines +3', r' +100 +0\.0( +-){5} +no engine +-  -',
+                  r' +200 +5\.0 +3\.0 +2\.0 +6\.0 +0\.0 +0\.0 +running +ksmd'
+                  r'  web\n         no memory is left: add some\n +300 ',
+                  r' +300 +- +- +- +6\.0 +0\.0 +0\.0 +stopped +none'
+                  r'  guest-300', r' +400( +-){9}'):
+        check(re.search(f'^{lines}', text, re.M), f'no {lines!r} in {text}')
+
+
+def test_engines_rates(host):
+    """Between two files, by when they were written."""
+    host.add_guest(200)
+    # So that it is exact: later than now is when it was written, anyway.
+    at = time.time() + 1000
+    host.start_ksmtuned()
+    host.set_engines(engine(200), engine(300), at=at)
+    expected = [(None, None), (50.0, 25.0), (None, None), (0.0, 0.0)]
+    got = []
+    with host.output('status', '--json', '--watch=1') as output:
+        for breaks, ns, seconds in ((115, 500 * 1000 * 1000 + 16, 2),
+                                    (114, 15, 3), (114, 15, 4), (0, 0, 5)):
+            guests = json.loads(output.readline())['guests']
+            got.append(tuple(guests[0]['engine'].get(name) for name in
+                             ('cow_breaks_per_second', 'cpu_percent')))
+            # One that is new, or not told, has no rate.
+            check('cpu_percent' not in guests[1]['engine'], str(guests))
+            host.set_engines(
+                engine(200, cow_breaks=breaks, cpu_ns=ns),
+                {'pid': 300 + seconds % 2, 'state': 'idle'}, at=at + seconds)
+    check_equal(got, expected, 'breaks a second, and CPU')
+
+
+def test_engines_news(host):
+    """status waits for the next file, but not where nothing happens."""
+    host.start_ksmtuned()
+    for at, least in (time.time() + 1000, 1.4), (time.time() - 10, 0):
+        host.set_engines(engine(200), at=at)
+        start = time.monotonic()
+        known = 'cpu_percent' in host.status()['guests'][0]['engine']
+        seconds = time.monotonic() - start
+        check_equal(known, not least, 'whether CPU is known')
+        check(seconds >= least, f'{seconds} s')
+    at = time.time() + 1000
+    host.set_engines(engine(200), at=at)
+    timer = threading.Timer(0.6, lambda: host.set_engines(
+        engine(200, cow_breaks=115), at=at + 2))
+    timer.start()
+    guest = host.status()['guests'][0]
+    timer.join()
+    check_equal(guest['engine'].get('cow_breaks_per_second'), 50.0, 'breaks')
+
+
+def check_fault(host, *words):
+    """All else is shown, and why engines are not."""
+    status = host.status()
+    for word in words:
+        check(word in status.get('engines_fault', ''),
+              f'no {word!r} in {status}')
+    check_equal(status['guests'], [
+        {'pid': 200, 'name': 'web', 'resident_bytes': 0}], 'guests')
+    text = host.out('status')
+    check(re.search(r'^engines +- \(.*\)$', text, re.M), text)
+
+
+def test_engines_fault(host):
+    """No file, or none that makes sense: why, and the way out."""
+    host.hide_ksmd()
+    host.add_guest(200, b'web')
+    check_fault(host, 'does not run', str(host.runtime), '--runtime-dir',
+                'systemctl start')
+    host.start_ksmtuned(engine(200))
+    lock, stats = host.runtime / 'lock', host.runtime / 'stats.json'
+    for pid in '', '61\n', '0\n', '-60\n', 'x\n', '60 ' * 99, '9' * 20:
+        lock.write_text(pid)
+        check_fault(host, 'does not run')
+    lock.write_text(f'{KSMTUNED_PID}\n')
+    check('engines_fault' not in host.status(), 'all is well')
+    for content, words in (
+            ('', 'JSON'), ('[]', 'JSON'), ('7', 'JSON'), ('{', 'JSON'),
+            ('{}', 'lists no engines'), ('{"engines": {}}', 'no engines'),
+            (b'{"engines": []}\0', "can't read"), (b'\xff{}', 'JSON'),
+            ('var x = {"engines": []}', 'JSON'),
+            ('{"engines": []}' + ' ' * STATS_BYTES_MAX, 'too large')):
+        host.set_stats(content)
+        check_fault(host, words, str(host.runtime))
+    check_fault(host, 'restart ksmtuned')
+    stats.unlink()
+    check_fault(host, 'No such file', '--stats-file')
+    os.mkfifo(stats)
+    check_fault(host, "can't read", 'remove it')
+    stats.unlink()
+    stats.mkdir()
+    check_fault(host, "can't read", 'remove it')
+
+
+def test_engines_large(host):
+    """Up to 4 MiB are read."""
+    text = json.dumps({'engines': [engine(200)]})
+    host.start_ksmtuned()
+    host.set_stats(text + ' ' * (STATS_BYTES_MAX - len(text)))
+    check_equal(len(host.status()['guests']), 1, 'guests')
+
+
+def test_engines_wrong_values(host):
+    """What is no such figure, or out of range, is not known."""
+    host.hide_ksmd()
+    host.start_ksmtuned()
+    for wrong in ('-1', '1.5', '1e3', '"5"', 'null', 'true', '[5]', '{"a": 5}',
+                  str(1 << 63), str(1 << 64), str((1 << 64) + 5),
+                  str(-(1 << 63)), str(1 - (1 << 64)), '9' * 400):
+        members = ', '.join(f'"{name}": {wrong}' for name in engine(1)
+                            if name not in ('pid', 'name', 'state'))
+        host.set_stats('{"engines": [{"pid": 7, "state": "idle", "name": "x",'
+                       f'{members}, "ksmfs_sharing_pages": {wrong}}},'
+                       f'{{"pid": {wrong}}}]}}')
+        check_equal(host.status()['guests'], [
+            {'pid': 7, 'name': 'x', 'engine': {'state': 'idle'}}], wrong)
+    host.set_engines(
+        {'pid': 1 << 31}, {'pid': 0}, {}, 5, None, [],
+        engine(8, ram_bytes=(1 << 63) - 1, ksmfs_sharing_pages=1 << 62,
+               state='RUNNING', backends=['ksmd', 'x'], name=5, limit=5))
+    check_equal(host.status()['guests'], [
+        {'pid': 8, 'engine': shown(engine(8, ram_bytes=(1 << 63) - 1),
+                                   backends=None, state=None)}], 'guests')
+
+
+def small_stats():
+    return json.dumps({'engines': [
+        {'pid': 7, 'name': 'g\u20ac"', 'state': 'idle', 'backends': ['ksmd'],
+         'cpu_ns': 12, 'limit': 'x: \\'}]})
+
+
+def check_shown(host, content):
+    """Whatever it is, ksmctl says so or shows it."""
+    host.set_stats(content)
+    result = host.run('status', '--json')
+    check_equal((result.returncode, result.stderr), (0, b''), repr(content))
+    return json.loads(result.stdout)
+
+
+def test_engines_truncated(host):
+    """A file that ends anywhere is a fault, and not the end of ksmctl."""
+    host.hide_ksmd()
+    host.start_ksmtuned()
+    stats = small_stats()
+    check('engines_fault' not in check_shown(host, stats), 'the whole')
+    for end in range(len(stats)):
+        said = check_shown(host, stats[:end])
+        check('JSON' in said.get('engines_fault', ''), f'{end}: {said}')
+
+
+def test_engines_garbage(host):
+    """Bytes that are others than they were end nothing."""
+    host.hide_ksmd()
+    host.start_ksmtuned()
+    chance = random.Random(1)
+    for _ in range(100):
+        stats = bytearray(small_stats().encode())
+        for _ in range(chance.randint(1, 4)):
+            byte = chance.choice((chance.randint(0, 255),
+                                  *b'[]{}",:\\\'/*-+.0e'))
+            stats[chance.randrange(len(stats))] = byte
+        check_shown(host, bytes(stats))
+
+
+def test_engines_deep(host):
+    """Brackets of any number, and what could hide them from us."""
+    host.hide_ksmd()
+    host.start_ksmtuned()
+    many = STATS_BYTES_MAX // 2 - 100
+    for content in ('[' * many, '{"a":' * (many // 5),
+                    '[' * many + ']' * many, '[{"a":' * (many // 6),
+                    '{"engines": [], "a": ' + '[' * many + ']' * many + '}',
+                    '/* " */' + '[' * many + '/* " */',
+                    '//"\n' + '[' * many + '//"\n',
+                    '#"\n' + '[' * many + '#"\n',
+                    "'\"'" + '[' * many + "'\"'",
+                    '"\\"' + '[' * many, '{"a": "\\\\"' + '[' * many,
+                    '{"a": "\\"", "b": ' + '[' * many + '"}'):
+        said = check_shown(host, content)
+        check('JSON' in said.get('engines_fault', ''), content[:20])
+    # Those in a string are none, and some are allowed for.
+    for extra in '"' + '[' * many + '"', '[' * 20 + ']' * 20:
+        said = check_shown(host, f'{{"engines": [], "a": {extra}}}')
+        check('engines_fault' not in said, f'{extra[:30]}: {said}')
+
+
+def test_engines_escaping(host):
+    """No engine's words drive the terminal."""
+    host.start_ksmtuned(
+        engine(1, name='\x1b[2Jname\n', limit='\x1b[2Jlimit\n\u202e\x9b2J'),
+        engine(2, limit='a\0b'))
+    text = host.out('status')
+    check(not re.search('[\0-\x09\x0b-\x1f\x7f-\x9f\u202e]', text),
+          repr(text))
+    check('  \\x1b[2Jname\\x0a\n' in text, text)
+    check('\\x1b[2Jlimit\\x0a\\xe2\\x80\\xae\\xc2\\x9b2J\n' in text, text)
+    output = host.run('status', '--json').stdout
+    check(all(0x20 <= byte < 0x7f for byte in output[:-1]), repr(output))
+    # Nor does one hide the others.
+    host.set_stats(b'{"engines": [{"pid": 1, "name": "\xff\xe2"},'
+                   b'{"pid": 2}]}')
+    check_equal([guest.get('name') for guest in host.status()['guests']],
+                ['\ufffd\ufffd', None], 'names')
+
+
+def test_domains(host):
+    """ksmtuned's has engines; that of a ksmfs, who maps files of it."""
+    for pid, name in (100, b'one'), (200, b'two'), (300, b'three'):
+        host.add_guest(pid, name)
+    host.add_mount('0:50', '/srv/a\\040b')
+    host.add_mount('259:51')
+    host.add_maps(100, 'fd:01', '00:32')
+    host.add_maps(200, '00:32', '103:33', '00:32')
+    host.start_ksmtuned(engine(200), engine(400))
+    one, two, three, four = (
+        {'pid': 100, 'name': 'one'}, {'pid': 200, 'name': 'two'},
+        {'pid': 300, 'name': 'three'}, {'pid': 400, 'name': 'guest-400'})
+    check_equal(host.domains(), {
+        'domains': [
+            {'of': 'ksmtuned', 'guests': [two, four]},
+            {'of': 'ksmfs', 'device': '0:50', 'path': '/srv/a b',
+             'guests': [one, two]},
+            {'of': 'ksmfs', 'device': '259:51', 'guests': [two]}],
+        'unknown': [three, four]}, 'domains')
+    check_equal(host.out('domains'), """\
+ksmtuned, engines: 2
+     200  two
+     400  guest-400
+
+ksmfs on /srv/a b
+     100  one
+     200  two
+
+ksmfs on 259:51
+     200  two
+
+In which ksmfs these are is not known, as their /proc/PID/maps can't be read:
+run ksmctl as root
+     300  three
+     400  guest-400
+""", 'text')
+
+
+def test_domains_escaping(host):
+    """No name drives the terminal, or breaks JSON."""
+    host.start_ksmtuned(engine(1, name='\x1b[2Jname\n"'))
+    host.add_mount('0:50', '/a\\033\\012b')
+    text = host.out('domains')
+    check('  \\x1b[2Jname\\x0a"\n' in text and 'on /a\\x1b\\x0ab\n' in text,
+          text)
+    check_equal(host.domains()['domains'][0]['guests'],
+                [{'pid': 1, 'name': '\x1b[2Jname\n"'}], 'guests')
+
+
+def test_domains_none(host):
+    """Without a ksmfs nobody's maps matter; without ksmtuned, it is said."""
+    host.add_guest(100)
+    said = host.domains()
+    check('does not run' in said.pop('engines_fault'), str(said))
+    check_equal(said, {'domains': [{'of': 'ksmtuned', 'guests': []}]}, 'said')
 
 
 def test_watch(host):
@@ -531,6 +876,29 @@ def test_top(host):
     check_equal(terminal.end(), 0, 'exit status')
 
 
+def test_top_engines(host):
+    """Engines are shown, why they don't merge, and why none is known."""
+    add_two_guests(host)
+    host.start_ksmtuned(engine(22, limit='\x1b[2Jno twins: wait'))
+    for size, seen in ((24, 120), True), ((24, 80), False):
+        terminal = host.terminal('top', size=size)
+        check_order(terminal, 'ENGINE', 'running', 'second',
+                    '\\x1b[2Jno twins: wait', 'no engine', 'FIRST')
+        check_equal(b'BACKEND' in terminal.output and
+                    b'ksmd ' in terminal.output.split(b'NAME')[1], seen,
+                    'backends')
+        # By each of the columns, once around.
+        for _ in range(10 if seen else 7):
+            terminal.write('s')
+            terminal.wait_for('\x1b[')
+        terminal.wait_for('SAVED')
+        (host.runtime / 'lock').unlink()
+        terminal.wait_for('ksmtuned does not run')
+        (host.runtime / 'lock').write_text(f'{KSMTUNED_PID}\n')
+        terminal.write('q')
+        check_equal(terminal.end(), 0, 'exit status')
+
+
 def test_top_refresh(host):
     """Figures follow the host."""
     terminal = host.terminal('top')
@@ -543,11 +911,11 @@ def test_top_refresh(host):
 
 def test_top_resize(host):
     """A screen of any size is drawn, at once, and nothing beyond it."""
-    host.add_guest(11, b'x' * 300 + b'END')
+    host.add_guest(11, b'x' * 300 + b'TAIL')
     host.add_guest(22, b'second')
     terminal = host.terminal('top', size=(24, 200))
     terminal.wait_for('second')
-    check(b'END' not in terminal.output, repr(terminal.output))
+    check(b'TAIL' not in terminal.output, repr(terminal.output))
     seconds = []
     for lines in 24, 30, 20:
         terminal.resize(1, 1)
@@ -557,7 +925,7 @@ def test_top_resize(host):
         terminal.resize(lines, 100)
         terminal.wait_for('second')
         seconds.append(time.monotonic() - start)
-        check(b'END' not in terminal.output, repr(terminal.output))
+        check(b'TAIL' not in terminal.output, repr(terminal.output))
     # Else it would be drawn each 2 seconds, the first maybe earlier.
     check(sorted(seconds)[1] < 1, f'drawn after {seconds} s')
     terminal.write('q')

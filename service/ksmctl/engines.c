@@ -1,0 +1,251 @@
+/*
+ * The engines that are connected to ksmtuned, from its statistics
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ *
+ * What they say of themselves is not trusted: whatever is not as it should be
+ * is not known.
+ */
+#include <string.h>
+
+#include "engines.h"
+#include "host/memory.h"
+#include "stats-file.h"
+
+#define NS_PER_US       1000.0
+
+const char *const ksmctl_engine_figure_names[KSMCTL_ENGINE_FIGURES] = {
+    [KSMCTL_ENGINE_RAM_BYTES] = "ram_bytes",
+    [KSMCTL_ENGINE_FULL_SCANS] = "full_scans",
+    [KSMCTL_ENGINE_PAGES_HASHED] = "pages_hashed",
+    [KSMCTL_ENGINE_PAGES_TWINS] = "pages_twins",
+    [KSMCTL_ENGINE_PAGES_ZERO] = "pages_zero",
+    [KSMCTL_ENGINE_PAGES_MARKED] = "pages_marked",
+    [KSMCTL_ENGINE_KSMFS_SHARING_PAGES] = "ksmfs_sharing_pages",
+    [KSMCTL_ENGINE_COW_BREAKS] = "cow_breaks",
+    [KSMCTL_ENGINE_CPU_NS] = "cpu_ns",
+    [KSMCTL_ENGINE_METADATA_BYTES] = "metadata_bytes",
+};
+
+/* Any other would not fit where they are shown. */
+static const char *const engine_states[] = {
+    "running", "idle", "stopped", "yielded", NULL
+};
+static const char *const engine_backends[] = {
+    "ksmd", "ksmfs", "null", NULL
+};
+
+/* NULL: @text, that may be NULL, is not one of @words. */
+static const char *engine_word(const char *const *words, const char *text)
+{
+    for (; text && *words; words++) {
+        if (!strcmp(*words, text)) {
+            return *words;
+        }
+    }
+    return NULL;
+}
+
+/* NULL: it isn't there, or is no string. */
+static const char *engine_string(JsonObject *object, const char *name)
+{
+    JsonNode *node = json_object_get_member(object, name);
+
+    return node && JSON_NODE_HOLDS_VALUE(node) &&
+           json_node_get_value_type(node) == G_TYPE_STRING ?
+           json_node_get_string(node) : NULL;
+}
+
+static KsmFigure engine_figure(JsonObject *object, const char *name,
+                               int64_t min, int64_t max)
+{
+    JsonNode *node = json_object_get_member(object, name);
+    KsmFigure figure = { false };
+
+    if (node && JSON_NODE_HOLDS_VALUE(node) &&
+        json_node_get_value_type(node) == G_TYPE_INT64) {
+        figure.value = json_node_get_int(node);
+        figure.known = figure.value >= min && figure.value <= max;
+    }
+    return figure.known ? figure : (KsmFigure) { false };
+}
+
+static JsonArray *engine_array(JsonObject *object, const char *name)
+{
+    JsonNode *node = json_object_get_member(object, name);
+
+    return node && JSON_NODE_HOLDS_ARRAY(node) ? json_node_get_array(node) :
+                                                 NULL;
+}
+
+/* NULL: they aren't there, or one of them is no backend. */
+static GPtrArray *engine_read_backends(JsonObject *object)
+{
+    JsonArray *array = engine_array(object, "backends");
+    g_autoptr(GPtrArray) backends = g_ptr_array_new();
+    guint i;
+
+    for (i = 0; array && i < json_array_get_length(array); i++) {
+        JsonNode *node = json_array_get_element(array, i);
+        const char *text = JSON_NODE_HOLDS_VALUE(node) ?
+                           json_node_get_string(node) : NULL;
+        const char *backend = engine_word(engine_backends, text);
+
+        if (!backend) {
+            return NULL;
+        }
+        if (!g_ptr_array_find(backends, backend, NULL)) {
+            g_ptr_array_add(backends, (gpointer)backend);
+        }
+    }
+    return array ? g_steal_pointer(&backends) : NULL;
+}
+
+static void engine_free(KsmctlEngine *engine)
+{
+    g_free(engine->name);
+    g_clear_pointer(&engine->backends, g_ptr_array_unref);
+    g_free(engine->limit);
+    g_free(engine);
+}
+
+/* NULL: whose it is, it doesn't say. */
+static KsmctlEngine *engine_read(JsonObject *object)
+{
+    KsmFigure pid = engine_figure(object, "pid", 1, G_MAXINT32);
+    /* In bytes, and added to others, they still are a number. */
+    int64_t max = G_MAXINT64 / 4 / ksm_page_size();
+    KsmctlEngine *engine;
+    int i;
+
+    if (!pid.known) {
+        return NULL;
+    }
+    engine = g_new0(KsmctlEngine, 1);
+    engine->pid = pid.value;
+    engine->name = g_strdup(engine_string(object, "name"));
+    engine->state = engine_word(engine_states,
+                                engine_string(object, "state"));
+    engine->backends = engine_read_backends(object);
+    engine->limit = g_strdup(engine_string(object, "limit"));
+    for (i = 0; i < KSMCTL_ENGINE_FIGURES; i++) {
+        const char *name = ksmctl_engine_figure_names[i];
+
+        engine->figures[i] =
+            engine_figure(object, name, 0,
+                          i == KSMCTL_ENGINE_KSMFS_SHARING_PAGES ?
+                          max : G_MAXINT64);
+    }
+    return engine;
+}
+
+static int engine_compare(gconstpointer a, gconstpointer b)
+{
+    const KsmctlEngine *one = *(KsmctlEngine *const *)a;
+    const KsmctlEngine *other = *(KsmctlEngine *const *)b;
+
+    return (one->pid > other->pid) - (one->pid < other->pid);
+}
+
+/* The first of each process. */
+static void engines_read_list(KsmctlEngines *engines, JsonArray *array)
+{
+    g_autoptr(GHashTable) pids = g_hash_table_new(NULL, NULL);
+    guint i;
+
+    for (i = 0; i < json_array_get_length(array); i++) {
+        JsonNode *node = json_array_get_element(array, i);
+        KsmctlEngine *engine = JSON_NODE_HOLDS_OBJECT(node) ?
+                               engine_read(json_node_get_object(node)) : NULL;
+
+        if (engine && g_hash_table_add(pids, GINT_TO_POINTER(engine->pid))) {
+            g_ptr_array_add(engines->list, engine);
+        } else if (engine) {
+            engine_free(engine);
+        }
+    }
+    g_ptr_array_sort(engines->list, engine_compare);
+}
+
+KsmctlEngines *ksmctl_engines_read(const KsmctlHost *host)
+{
+    KsmctlEngines *engines = g_new0(KsmctlEngines, 1);
+    g_autoptr(JsonObject) stats =
+        ksmctl_stats_read(host, &engines->at_us, &engines->fault);
+    JsonArray *array = stats ? engine_array(stats, "engines") : NULL;
+
+    engines->list = g_ptr_array_new_with_free_func(
+        (GDestroyNotify)engine_free);
+    if (array) {
+        engines_read_list(engines, array);
+    } else if (stats) {
+        engines->fault = g_strdup_printf(
+            "ksmtuned lists no engines in %s: restart it, as it is older than "
+            "ksmctl", host->runtime_dir);
+    }
+    return engines;
+}
+
+void ksmctl_engines_free(KsmctlEngines *engines)
+{
+    if (engines) {
+        g_ptr_array_unref(engines->list);
+        g_free(engines->fault);
+        g_free(engines);
+    }
+}
+
+KsmctlEngine *ksmctl_engines_lookup(const KsmctlEngines *engines, pid_t pid)
+{
+    guint low = 0;
+    guint high = engines->list->len;
+
+    while (low < high) {
+        guint middle = low + (high - low) / 2;
+        KsmctlEngine *engine = g_ptr_array_index(engines->list, middle);
+
+        if (engine->pid == pid) {
+            return engine;
+        } else if (engine->pid < pid) {
+            low = middle + 1;
+        } else {
+            high = middle;
+        }
+    }
+    return NULL;
+}
+
+/* How much @which has grown, for each of @units.  It never shrinks. */
+static KsmctlRate engine_rate(const KsmctlEngine *engine,
+                              const KsmctlEngine *before,
+                              KsmctlEngineFigure which, double units)
+{
+    KsmFigure now = engine->figures[which];
+    KsmFigure then = before->figures[which];
+
+    if (!now.known || !then.known || now.value < then.value) {
+        return (KsmctlRate) { false };
+    }
+    return (KsmctlRate) { true, (now.value - then.value) / units };
+}
+
+void ksmctl_engines_measure(KsmctlEngines *engines,
+                            const KsmctlEngines *before)
+{
+    double us = engines->at_us - before->at_us;
+    guint i;
+
+    for (i = 0; us > 0 && i < engines->list->len; i++) {
+        KsmctlEngine *engine = g_ptr_array_index(engines->list, i);
+        KsmctlEngine *then = ksmctl_engines_lookup(before, engine->pid);
+
+        if (then) {
+            engine->cow_breaks_per_second =
+                engine_rate(engine, then, KSMCTL_ENGINE_COW_BREAKS,
+                            us / G_USEC_PER_SEC);
+            engine->cpu_percent =
+                engine_rate(engine, then, KSMCTL_ENGINE_CPU_NS,
+                            us * NS_PER_US / 100);
+        }
+    }
+}
