@@ -128,6 +128,8 @@ static KsmctlEngine *engine_read(JsonObject *object)
                                 engine_string(object, "state"));
     engine->backends = engine_read_backends(object);
     engine->limit = g_strdup(engine_string(object, "limit"));
+    engine->reported_ms = engine_figure(object, "reported_ms", 0,
+                                        G_MAXINT64 / 1000);
     for (i = 0; i < KSMCTL_ENGINE_FIGURES; i++) {
         const char *name = ksmctl_engine_figure_names[i];
 
@@ -229,23 +231,38 @@ static KsmctlRate engine_rate(const KsmctlEngine *engine,
     return (KsmctlRate) { true, (now.value - then.value) / units };
 }
 
+static void engine_measure(KsmctlEngine *engine, const KsmctlEngine *before,
+                           double us)
+{
+    if (engine->reported_ms.known && before->reported_ms.known) {
+        us = (engine->reported_ms.value - before->reported_ms.value) * 1000.0;
+        if (us == 0) {
+            engine->cow_breaks_per_second = before->cow_breaks_per_second;
+            engine->cpu_percent = before->cpu_percent;
+        }
+    }
+    if (us > 0) {
+        engine->cow_breaks_per_second =
+            engine_rate(engine, before, KSMCTL_ENGINE_COW_BREAKS,
+                        us / G_USEC_PER_SEC);
+        engine->cpu_percent =
+            engine_rate(engine, before, KSMCTL_ENGINE_CPU_NS,
+                        us * NS_PER_US / 100);
+    }
+}
+
 void ksmctl_engines_measure(KsmctlEngines *engines,
                             const KsmctlEngines *before)
 {
     double us = engines->at_us - before->at_us;
     guint i;
 
-    for (i = 0; us > 0 && i < engines->list->len; i++) {
+    for (i = 0; i < engines->list->len; i++) {
         KsmctlEngine *engine = g_ptr_array_index(engines->list, i);
         KsmctlEngine *then = ksmctl_engines_lookup(before, engine->pid);
 
         if (then) {
-            engine->cow_breaks_per_second =
-                engine_rate(engine, then, KSMCTL_ENGINE_COW_BREAKS,
-                            us / G_USEC_PER_SEC);
-            engine->cpu_percent =
-                engine_rate(engine, then, KSMCTL_ENGINE_CPU_NS,
-                            us * NS_PER_US / 100);
+            engine_measure(engine, then, us);
         }
     }
 }

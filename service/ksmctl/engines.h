@@ -38,6 +38,7 @@ typedef struct KsmctlEngine {
     const char *state;
     GPtrArray *backends;        /* of const char *; in the order given */
     char *limit;                /* what keeps it from doing all of its job */
+    KsmFigure reported_ms;      /* when it said all that, monotonic */
     KsmFigure figures[KSMCTL_ENGINE_FIGURES];
     /* Since the engines before; see ksmctl_engines_measure(). */
     KsmctlRate cow_breaks_per_second;
@@ -61,7 +62,8 @@ KsmctlEngine *ksmctl_engines_lookup(const KsmctlEngines *engines, pid_t pid);
 
 /*
  * Set the rates, from what was @before.  They stay unknown where that is not
- * older, or an engine wasn't among them.
+ * older, or an engine wasn't among them; and what they were where an engine has
+ * said nothing since.
  */
 void ksmctl_engines_measure(KsmctlEngines *engines,
                             const KsmctlEngines *before);

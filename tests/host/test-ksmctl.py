@@ -585,6 +585,31 @@ def test_engines_rates(host):
     check_equal(got, expected, 'breaks a second, and CPU')
 
 
+def test_engines_reports(host):
+    """An engine has times of its own, and says nothing for a while."""
+    host.add_guest(200)
+    at = time.time() + 1000
+    host.start_ksmtuned()
+    reports = [(7000, 15, 15), (9000, 115, 15 + 500 * 1000 * 1000),
+               (9000, 115, 15 + 500 * 1000 * 1000), (19000, 115, 1 << 40)]
+    got = []
+
+    def report(number):
+        ms, breaks, ns = reports[number]
+        host.set_engines(engine(200, reported_ms=ms, cow_breaks=breaks,
+                                cpu_ns=ns), at=at + number)
+    report(0)
+    with host.output('status', '--json', '--watch=1') as output:
+        for number in range(1, len(reports) + 1):
+            guest, = json.loads(output.readline())['guests']
+            got.append(tuple(guest['engine'].get(name) for name in
+                             ('cow_breaks_per_second', 'cpu_percent')))
+            if number < len(reports):
+                report(number)
+    check_equal(got[:3], [(None, None), (50.0, 25.0), (50.0, 25.0)], 'rates')
+    check_equal(got[3][0], 0.0, 'breaks')
+
+
 def test_engines_news(host):
     """status waits for the next file, but not where nothing happens."""
     host.start_ksmtuned()
