@@ -60,7 +60,7 @@ def test_two_guests(bed):
                          'ksmd_cpu_seconds': None}.items():
         check_equal(report[name], wanted, name)
     for name, value in report.items():
-        reason = f'not measured: {name}: '
+        reason = f"not measured: {name.replace('_', ' ')}: "
         check(value is not None or any(line.startswith(reason)
                                        for line in said),
               f'{name} is {value}, and no reason is said')
