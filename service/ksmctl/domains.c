@@ -118,34 +118,32 @@ static void text_title(const Domain *domain, const Domains *domains)
     }
 }
 
-static void text_domain(const Domain *domain, const Domains *domains)
+static void text_guests(const GPtrArray *guests)
 {
     guint i;
 
-    text_title(domain, domains);
-    for (i = 0; i < domain->guests->len; i++) {
-        KsmctlGuest *guest = g_ptr_array_index(domain->guests, i);
+    for (i = 0; i < guests->len; i++) {
+        KsmctlGuest *guest = g_ptr_array_index(guests, i);
         g_autofree char *name = ksmctl_text_name(ksmctl_guest_name(guest));
 
         printf("%8ld  %s\n", (long)ksmctl_guest_pid(guest), name);
     }
 }
 
+static void text_domain(const Domain *domain, const Domains *domains)
+{
+    text_title(domain, domains);
+    text_guests(domain->guests);
+}
+
 static void text_unread(const GPtrArray *unread)
 {
-    guint i;
-
     if (!unread->len) {
         return;
     }
     printf("\nIn which ksmfs these are is not known, as their /proc/PID/maps "
            "can't be read:\nrun ksmctl as root\n");
-    for (i = 0; i < unread->len; i++) {
-        KsmctlGuest *guest = g_ptr_array_index(unread, i);
-        g_autofree char *name = ksmctl_text_name(ksmctl_guest_name(guest));
-
-        printf("%8ld  %s\n", (long)ksmctl_guest_pid(guest), name);
-    }
+    text_guests(unread);
 }
 
 static void domains_text(const Domains *domains)

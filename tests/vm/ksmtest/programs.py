@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""QEMU, ksmtuned and ksmctl: those that 'make' has built, or others as asked for."""
+"""QEMU, ksmtuned and ksmctl: what 'make' has built, or others as asked for."""
 
 import os
 import subprocess
