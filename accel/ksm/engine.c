@@ -176,6 +176,7 @@ static void rendezvous_connected(void *opaque,
     /* A new ksmtuned knows of no marks: all are news to it. */
     e->marks.marked = ksm_ram_figures(e).pages_marked;
     e->reported_ns = 0;
+    e->report_due_ns = 0;
     e->next_pass_ns = 0;
 }
 

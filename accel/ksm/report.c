@@ -121,10 +121,11 @@ void ksm_report(KsmEngine *e, int64_t now_ns)
     KsmFrameReport report;
     KsmFigures sum;
 
-    if (!ksm_rendezvous_wants_reports(r) ||
-        (e->reported_ns && since_ns < REPORT_INTERVAL_NS)) {
+    if (!ksm_rendezvous_wants_reports(r) || now_ns < e->report_due_ns) {
         return;
     }
+    /* Also if there is nothing to say: figures are not summed up each pass. */
+    e->report_due_ns = now_ns + REPORT_INTERVAL_NS;
     sum = ksm_ram_figures(e);
     report = (KsmFrameReport) {
         .full_scans = e->full_scans,

@@ -84,6 +84,7 @@ typedef struct KsmEngine {
     uint64_t demanded;              /* marked pages that ksmtuned knows of */
     KsmFrameReport reported;        /* the last that ksmtuned was told, */
     int64_t reported_ns;            /* and when; 0: nothing */
+    int64_t report_due_ns;          /* when to look next for news to tell */
 
     uint64_t full_scans;
     uint64_t cow_breaks;
