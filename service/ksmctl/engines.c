@@ -104,6 +104,7 @@ static GPtrArray *engine_read_backends(JsonObject *object)
 static void engine_free(KsmctlEngine *engine)
 {
     g_free(engine->name);
+    g_free(engine->domain);
     g_clear_pointer(&engine->backends, g_ptr_array_unref);
     g_free(engine->limit);
     g_free(engine);
@@ -124,6 +125,7 @@ static KsmctlEngine *engine_read(JsonObject *object)
     engine = g_new0(KsmctlEngine, 1);
     engine->pid = pid.value;
     engine->name = g_strdup(engine_string(object, "name"));
+    engine->domain = g_strdup(engine_string(object, "domain"));
     engine->state = engine_word(engine_states,
                                 engine_string(object, "state"));
     engine->backends = engine_read_backends(object);

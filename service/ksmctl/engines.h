@@ -35,6 +35,7 @@ typedef struct KsmctlRate {
 typedef struct KsmctlEngine {
     pid_t pid;
     char *name;
+    char *domain;               /* who learns of its pages: of ksmtuned */
     const char *state;
     GPtrArray *backends;        /* of const char *; in the order given */
     char *limit;                /* what keeps it from doing all of its job */

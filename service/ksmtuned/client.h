@@ -10,8 +10,9 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "domain.h"
+#include "domains.h"
 #include "poll.h"
+#include "rules.h"
 #include "stats.h"
 #include "tuner.h"
 
@@ -19,10 +20,12 @@ typedef struct KsmtunedClient KsmtunedClient;
 
 /* What the connections share; outlives them. */
 typedef struct KsmtunedClientShared {
-    KsmtunedDomain *domain;
+    const KsmtunedRules *rules;
+    KsmtunedDomains *domains;
     KsmtunedTuner *tuner;
     KsmtunedStats *stats;
     KsmtunedPoll *poll;
+    const char *proc_root;
     uint32_t page_size;         /* the host's */
     uint64_t entries_max;       /* of one client */
     /* @client is closed and about to be freed. */

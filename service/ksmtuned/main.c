@@ -4,7 +4,7 @@
  * SPDX-License-Identifier: GPL-2.0-or-later
  *
  * Options, signals, starting up and winding down.  The engines' connections
- * (server, client) meet in a domain; what they want of ksmd goes through the
+ * (server, client) meet in domains; what they want of ksmd goes through the
  * tuner, which asks the policy and sets ksmd.
  */
 #include <glib-unix.h>
@@ -28,6 +28,7 @@
 
 #define EXIT_USAGE              2
 #define CONFIG_FILE             "/etc/ksmtuned.conf"
+#define DOMAINS_FILE            "/etc/ksmtuned-domains.conf"
 #define RUNTIME_DIR             "/run/ksmtuned"
 #define PROC_ROOT               "/proc"
 /* The first descriptor that systemd passes. */
@@ -41,6 +42,7 @@ typedef struct Options {
     char *proc_root;
     char *stats_file;
     char *config;
+    char *domains;
     gboolean restore;
     gboolean debug;
     gboolean version;
@@ -54,7 +56,8 @@ typedef struct Ksmtuned {
     KsmtunedKsmd *ksmd;
     KsmtunedTuner *tuner;
     KsmtunedStats *stats;
-    KsmtunedDomain *domain;
+    KsmtunedRules *rules;
+    KsmtunedDomains *domains;
     KsmtunedServer *server;
     KsmtunedBus *bus;
     KsmtunedClientShared shared;
@@ -83,6 +86,9 @@ static bool options_parse(Options *options, int *argc, char ***argv)
           "in the runtime directory)", "PATH" },
         { "config", 0, 0, G_OPTION_ARG_FILENAME, &options->config,
           "Read settings from there (default: " CONFIG_FILE ")", "PATH" },
+        { "domains", 0, 0, G_OPTION_ARG_FILENAME, &options->domains,
+          "Who may connect, into which domain (default: " DOMAINS_FILE ")",
+          "PATH" },
         { "restore", 0, 0, G_OPTION_ARG_NONE, &options->restore,
           "Put back the settings that a killed ksmtuned left, and exit",
           NULL },
@@ -114,6 +120,7 @@ static bool options_parse(Options *options, int *argc, char ***argv)
     }
     option_default(&options->runtime_dir, RUNTIME_DIR);
     option_default(&options->config, CONFIG_FILE);
+    option_default(&options->domains, DOMAINS_FILE);
     option_default(&options->sysfs_root, KSM_SYSFS_ROOT);
     option_default(&options->proc_root, PROC_ROOT);
     return true;
@@ -128,6 +135,7 @@ static void options_clear(Options *options)
     g_free(options->proc_root);
     g_free(options->stats_file);
     g_free(options->config);
+    g_free(options->domains);
 }
 
 /* The number of pages that this host can hold in memory and swap. */
@@ -175,10 +183,7 @@ static void ksmtuned_collect(KsmtunedFigures *figures, void *opaque)
     figures->clients = k->server ? ksmtuned_server_clients(k->server) : 0;
     figures->engines = k->server ? ksmtuned_server_reports_json(k->server) :
                                    NULL;
-    figures->index_entries = ksmtuned_domain_entries(k->domain);
-    figures->index_shared = ksmtuned_domain_shared(k->domain);
-    figures->index_bytes = ksmtuned_domain_bytes(k->domain);
-    figures->twins_told = ksmtuned_domain_twins_told(k->domain);
+    figures->index = ksmtuned_domains_figures(k->domains);
     figures->demand_waiting_pages = ksmtuned_tuner_waiting_pages(k->tuner);
     figures->ksmd_wakeups = ksmtuned_tuner_wakeups(k->tuner);
     figures->ksmd_running = ksmtuned_ksmd_runs(k->ksmd);
@@ -295,7 +300,10 @@ static int ksmtuned_serve(Ksmtuned *k)
     k->shared.page_size = sysconf(_SC_PAGESIZE);
     k->shared.entries_max = host_pages(k->options.proc_root,
                                        k->shared.page_size);
-    k->domain = k->shared.domain = ksmtuned_domain_new(ksmtuned_client_tell);
+    k->shared.proc_root = k->options.proc_root;
+    k->shared.rules = k->rules;
+    k->domains = k->shared.domains =
+        ksmtuned_domains_new(ksmtuned_client_tell);
     k->tuner = k->shared.tuner = ksmtuned_tuner_new(
         &(KsmtunedTunerHost) {
             .ksmd = k->ksmd,
@@ -351,7 +359,8 @@ static bool ksmtuned_unwind(Ksmtuned *k)
         }
     }
     ksmtuned_tuner_free(k->tuner);
-    ksmtuned_domain_free(k->domain);
+    ksmtuned_domains_free(k->domains);
+    ksmtuned_rules_free(k->rules);
     ksmtuned_ksmd_free(k->ksmd);
     ksmtuned_runtime_close(k->runtime);
     g_clear_pointer(&k->loop, g_main_loop_unref);
@@ -378,6 +387,11 @@ static int ksmtuned_run(Ksmtuned *k)
     }
     if (options->restore) {
         return EXIT_SUCCESS;
+    }
+    k->rules = ksmtuned_rules_read(options->domains, &error);
+    if (!k->rules) {
+        ksmtuned_log(KSMTUNED_LOG_ERROR, "%s", error->message);
+        return EXIT_FAILURE;
     }
     ksmtuned_settings_read(&k->settings, options->config);
     ksmtuned_log_set_debug(options->debug || k->settings.debug,

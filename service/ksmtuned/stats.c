@@ -65,8 +65,8 @@ char *ksmtuned_stats_json(KsmtunedStats *stats)
                            "\"demand_waiting_pages\": %" PRIu64 ", "
                            "\"ksmd_wakeups\": %" PRIu64 ", "
                            "\"engines\": %s}\n",
-                           f.clients, f.index_entries, f.index_shared,
-                           f.index_bytes, f.twins_told, stats_cpu_ns(),
+                           f.clients, f.index.entries, f.index.shared,
+                           f.index.bytes, f.index.twins_told, stats_cpu_ns(),
                            f.ksmd_running ? "true" : "false",
                            f.demand_waiting_pages, f.ksmd_wakeups,
                            engines ? engines : "[]");

@@ -513,7 +513,8 @@ def test_escaping(host):
 
 
 def engine(pid, **more):
-    return {'name': f'guest-{pid}', 'pid': pid, 'ram_bytes': 6 * MIB,
+    return {'name': f'guest-{pid}', 'pid': pid, 'domain': 'default',
+            'ram_bytes': 6 * MIB,
             'state': 'running', 'backends': ['ksmd'], 'full_scans': 4,
             'pages_hashed': 11, 'pages_twins': 12, 'pages_zero': 13,
             'pages_marked': 14, 'cow_breaks': 15, 'cpu_ns': 16,
@@ -689,7 +690,7 @@ def test_engines_wrong_values(host):
                   str(1 << 63), str(1 << 64), str((1 << 64) + 5),
                   str(-(1 << 63)), str(1 - (1 << 64)), '9' * 400):
         members = ', '.join(f'"{name}": {wrong}' for name in engine(1)
-                            if name not in ('pid', 'name', 'state'))
+                            if name not in ('pid', 'name', 'state', 'domain'))
         host.set_stats('{"engines": [{"pid": 7, "state": "idle", "name": "x",'
                        f'{members}, "ksmfs_sharing_pages": {wrong}}},'
                        f'{{"pid": {wrong}}}]}}')
@@ -792,19 +793,25 @@ def test_domains(host):
     host.add_mount('259:51')
     host.add_maps(100, 'fd:01', '00:32')
     host.add_maps(200, '00:32', '103:33', '00:32')
-    host.start_ksmtuned(engine(200), engine(400))
+    host.start_ksmtuned(engine(200), engine(400), engine(300, domain='a'),
+                        engine(100))
     one, two, three, four = (
         {'pid': 100, 'name': 'one'}, {'pid': 200, 'name': 'two'},
         {'pid': 300, 'name': 'three'}, {'pid': 400, 'name': 'guest-400'})
     check_equal(host.domains(), {
         'domains': [
-            {'of': 'ksmtuned', 'guests': [two, four]},
+            {'of': 'ksmtuned', 'name': 'a', 'guests': [three]},
+            {'of': 'ksmtuned', 'name': 'default', 'guests': [one, two, four]},
             {'of': 'ksmfs', 'device': '0:50', 'path': '/srv/a b',
              'guests': [one, two]},
             {'of': 'ksmfs', 'device': '259:51', 'guests': [two]}],
         'unknown': [three, four]}, 'domains')
     check_equal(host.out('domains'), """\
-ksmtuned, engines: 2
+ksmtuned, domain a
+     300  three
+
+ksmtuned, domain default
+     100  one
      200  two
      400  guest-400
 

@@ -51,6 +51,7 @@ class Daemon(Bed):
         self.socket = os.path.join(self.runtime, "engine.sock")
         self.state = os.path.join(self.runtime, "ksmd-settings")
         self.config = os.path.join(self.root, "ksmtuned.conf")
+        self.domains = os.path.join(self.root, "ksmtuned-domains.conf")
         # Not the one that this machine may have.
         self.bus = {"DBUS_SYSTEM_BUS_ADDRESS": f"unix:path={self.root}/bus"}
         # None: where it is by default.
@@ -88,7 +89,7 @@ class Daemon(Bed):
         return (self.command +
                 [f"--runtime-dir={self.runtime}", f"--sysfs-root={self.ksm}",
                  f"--proc-root={self.proc}", f"--config={self.config}",
-                 "--debug", *more])
+                 f"--domains={self.domains}", "--debug", *more])
 
     def start(self, *more, environment=None, stderr=None):
         """STDERR: where the log goes, if not into a file."""
