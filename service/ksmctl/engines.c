@@ -180,6 +180,10 @@ KsmctlEngines *ksmctl_engines_read(const KsmctlHost *host)
 
     engines->list = g_ptr_array_new_with_free_func(
         (GDestroyNotify)engine_free);
+    if (stats) {
+        engines->max_kernel_pages =
+            engine_figure(stats, "max_kernel_pages", 0, G_MAXINT64);
+    }
     if (array) {
         engines_read_list(engines, array);
     } else if (stats) {

@@ -48,6 +48,7 @@ typedef struct KsmctlEngine {
 
 typedef struct KsmctlEngines {
     GPtrArray *list;            /* of KsmctlEngine, by pid, each once */
+    KsmFigure max_kernel_pages; /* to which ksmtuned holds */
     char *fault;                /* why none is known, with the way out */
     int64_t at_us;              /* see ksmctl_stats_read() */
 } KsmctlEngines;

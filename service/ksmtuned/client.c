@@ -26,6 +26,7 @@
 #include <unistd.h>
 
 #include "client.h"
+#include "host/cgroup-weight.h"
 #include "ksm-index.h"
 #include "ksm-wire.h"
 #include "log.h"
@@ -60,6 +61,7 @@ struct KsmtunedClient {
     guint overflow_source;
 
     KsmtunedDemander demander;
+    KsmtunedGrantee grantee;
     uint64_t entries;           /* held in the index */
     uint64_t published;
     uint64_t withdrawn;
@@ -157,6 +159,11 @@ void ksmtuned_client_tell(void *opaque, const KsmFrameEntry *entry)
     client->out_twins = client->out->len - sizeof(header) - sizeof(*entry);
 }
 
+void ksmtuned_client_grant(void *opaque, const KsmFrameBudget *budget)
+{
+    client_queue_frame(opaque, KSM_FRAME_BUDGET, budget, sizeof(*budget));
+}
+
 /* Send what the socket takes; false if the connection is broken. */
 static bool client_send(KsmtunedClient *client)
 {
@@ -203,6 +210,7 @@ static void client_leave(KsmtunedClient *client)
                client->entries);
     ksmtuned_domain_leave(client->domain, client->id);
     ksmtuned_tuner_leave(client->shared->tuner, &client->demander);
+    ksmtuned_budgets_leave(client->shared->budgets, &client->grantee);
     ksmtuned_stats_touch(client->shared->stats);
 }
 
@@ -256,6 +264,15 @@ void ksmtuned_client_refuse(KsmtunedClient *client, const char *reason)
     client->timer = g_timeout_add_seconds(REFUSE_TIMEOUT_S, client_timeout,
                                           client);
     client_queue_frame(client, KSM_FRAME_REFUSE, reason, strlen(reason));
+}
+
+void ksmtuned_client_weigh(KsmtunedClient *client)
+{
+    client->grantee.weight = ksm_cgroup_weight(client->shared->cgroup_root,
+                                               client->peer.cgroup);
+    if (client->rule) {
+        client->grantee.weight *= client->rule->priority;
+    }
 }
 
 /* Frames */
@@ -320,6 +337,10 @@ static void client_hello(KsmtunedClient *client, const uint8_t *payload)
     memcpy(welcome.seed, ksmtuned_domain_seed(client->domain),
            sizeof(welcome.seed));
     client_queue_frame(client, KSM_FRAME_WELCOME, &welcome, sizeof(welcome));
+    client->grantee.client = client;
+    client->grantee.takes = hello.features & KSM_FEATURE_BUDGET;
+    ksmtuned_client_weigh(client);
+    ksmtuned_budgets_join(shared->budgets, &client->grantee);
     client_log(client, KSMTUNED_LOG_INFO, "joined domain %s",
                client->rule->domain);
 }
@@ -398,6 +419,8 @@ static void client_handle(KsmtunedClient *client, const KsmFrameHeader *header,
     case KSM_FRAME_REPORT:
         memcpy(&client->report, payload, sizeof(client->report));
         client->reported_ms = g_get_monotonic_time() / 1000;
+        ksmtuned_budgets_report(client->shared->budgets, &client->grantee,
+                                &client->report, client->reported_ms);
         break;
     }
     ksmtuned_stats_touch(client->shared->stats);

@@ -19,6 +19,7 @@
 
 #include "bus.h"
 #include "config.h"
+#include "host/cgroup-weight.h"
 #include "host/memory.h"
 #include "host/sysfs.h"
 #include "ksmd.h"
@@ -40,6 +41,7 @@ typedef struct Options {
     char *group;
     char *sysfs_root;
     char *proc_root;
+    char *cgroup_root;
     char *stats_file;
     char *config;
     char *domains;
@@ -55,6 +57,7 @@ typedef struct Ksmtuned {
     KsmtunedRuntime *runtime;
     KsmtunedKsmd *ksmd;
     KsmtunedTuner *tuner;
+    KsmtunedBudgets *budgets;
     KsmtunedStats *stats;
     KsmtunedRules *rules;
     KsmtunedDomains *domains;
@@ -96,6 +99,8 @@ static bool options_parse(Options *options, int *argc, char ***argv)
           "Where KSM's files are (default: " KSM_SYSFS_ROOT ")", "DIR" },
         { "proc-root", 0, 0, G_OPTION_ARG_FILENAME, &options->proc_root,
           "Where proc(5) is (default: " PROC_ROOT ")", "DIR" },
+        { "cgroup-root", 0, 0, G_OPTION_ARG_FILENAME, &options->cgroup_root,
+          "Where cgroups are mounted (default: " KSM_CGROUP_ROOT ")", "DIR" },
         { "debug", 0, 0, G_OPTION_ARG_NONE, &options->debug,
           "Log every decision", NULL },
         { "version", 0, 0, G_OPTION_ARG_NONE, &options->version,
@@ -123,6 +128,7 @@ static bool options_parse(Options *options, int *argc, char ***argv)
     option_default(&options->domains, DOMAINS_FILE);
     option_default(&options->sysfs_root, KSM_SYSFS_ROOT);
     option_default(&options->proc_root, PROC_ROOT);
+    option_default(&options->cgroup_root, KSM_CGROUP_ROOT);
     return true;
 }
 
@@ -133,6 +139,7 @@ static void options_clear(Options *options)
     g_free(options->group);
     g_free(options->sysfs_root);
     g_free(options->proc_root);
+    g_free(options->cgroup_root);
     g_free(options->stats_file);
     g_free(options->config);
     g_free(options->domains);
@@ -151,6 +158,14 @@ static uint64_t host_pages(const char *proc_root, uint32_t page_size)
         return UINT64_MAX;
     }
     return (memory.total_kib + memory.swap_total_kib) * 1024 / page_size;
+}
+
+/* Of a CPU, for all engines: a tenth of the host, but not less than one. */
+static uint32_t ksmtuned_engines_permille(const KsmtunedSettings *settings)
+{
+    return settings->engines_cpu < 0 ?
+           MAX(1000, 100 * g_get_num_processors()) :
+           settings->engines_cpu * 10;
 }
 
 /* Put back what a killed ksmtuned left behind. */
@@ -186,6 +201,7 @@ static void ksmtuned_collect(KsmtunedFigures *figures, void *opaque)
     figures->index = ksmtuned_domains_figures(k->domains);
     figures->demand_waiting_pages = ksmtuned_tuner_waiting_pages(k->tuner);
     figures->ksmd_wakeups = ksmtuned_tuner_wakeups(k->tuner);
+    figures->max_kernel_pages = k->settings.max_kernel_pages;
     figures->ksmd_running = ksmtuned_ksmd_runs(k->ksmd);
 }
 
@@ -256,6 +272,7 @@ static void ksmtuned_retune(void *opaque)
     Ksmtuned *k = opaque;
 
     ksmtuned_tuner_retune(k->tuner);
+    ksmtuned_server_weigh(k->server);
 }
 
 static gboolean ksmtuned_signalled_retune(gpointer opaque)
@@ -301,13 +318,18 @@ static int ksmtuned_serve(Ksmtuned *k)
     k->shared.entries_max = host_pages(k->options.proc_root,
                                        k->shared.page_size);
     k->shared.proc_root = k->options.proc_root;
+    k->shared.cgroup_root = k->options.cgroup_root;
     k->shared.rules = k->rules;
     k->domains = k->shared.domains =
         ksmtuned_domains_new(ksmtuned_client_tell);
+    k->budgets = k->shared.budgets =
+        ksmtuned_budgets_new(ksmtuned_engines_permille(&k->settings),
+                             ksmtuned_client_grant);
     k->tuner = k->shared.tuner = ksmtuned_tuner_new(
         &(KsmtunedTunerHost) {
             .ksmd = k->ksmd,
             .usable = ksmtuned_ksmd_probe(k->ksmd),
+            .budgets = k->budgets,
             .proc_root = k->options.proc_root,
             .sysfs_root = k->options.sysfs_root,
         }, &k->settings);
@@ -359,6 +381,7 @@ static bool ksmtuned_unwind(Ksmtuned *k)
         }
     }
     ksmtuned_tuner_free(k->tuner);
+    ksmtuned_budgets_free(k->budgets);
     ksmtuned_domains_free(k->domains);
     ksmtuned_rules_free(k->rules);
     ksmtuned_ksmd_free(k->ksmd);

@@ -10,6 +10,7 @@
 #define RULES_NAME_MAX          64
 #define RULES_NAME_CHARACTERS   "abcdefghijklmnopqrstuvwxyz" \
                                 "ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-"
+#define RULES_PRIORITY_MAX      10000
 #define RULES_SEPARATOR         ";"
 
 struct KsmtunedRules {
@@ -18,6 +19,7 @@ struct KsmtunedRules {
 
 static void rule_free(KsmtunedRule *rule)
 {
+    g_free(rule->name);
     g_free(rule->domain);
     g_clear_pointer(&rule->cgroup.any, g_ptr_array_unref);
     g_clear_pointer(&rule->label.any, g_ptr_array_unref);
@@ -40,11 +42,13 @@ void ksmtuned_rules_free(KsmtunedRules *rules)
     }
 }
 
-static KsmtunedRule *rules_add(KsmtunedRules *rules, const char *domain)
+static KsmtunedRule *rules_add(KsmtunedRules *rules, const char *name)
 {
     KsmtunedRule *rule = g_new0(KsmtunedRule, 1);
 
-    rule->domain = g_strdup(domain);
+    rule->name = g_strdup(name);
+    rule->domain = g_strdup(name);
+    rule->priority = KSMTUNED_PRIORITY;
     g_ptr_array_add(rules->list, rule);
     return rule;
 }
@@ -76,66 +80,95 @@ static bool patterns_match(const KsmtunedPatterns *patterns, const char *text)
     return false;
 }
 
-static bool rule_fail(GError **error, const char *path, const char *domain,
+static bool rule_fail(const KsmtunedRule *rule, GError **error,
                       const char *what, const char *way_out)
 {
     g_set_error(error, G_KEY_FILE_ERROR, G_KEY_FILE_ERROR_INVALID_VALUE,
-                "%s: [%s]: %s: %s", path, domain, what, way_out);
+                "[%s]: %s: %s", rule->name, what, way_out);
     return false;
 }
 
-static bool rule_set(KsmtunedRule *rule, const char *key, const char *value,
-                     const char *path, GError **error)
+static bool rule_set_patterns(const KsmtunedRule *rule,
+                              KsmtunedPatterns *patterns, const char *key,
+                              const char *value, GError **error)
 {
-    KsmtunedPatterns *patterns = NULL;
-
-    if (strcmp(key, "Cgroup") == 0) {
-        patterns = &rule->cgroup;
-    } else if (strcmp(key, "Label") == 0) {
-        patterns = &rule->label;
-    } else {
-        return rule_fail(error, path, rule->domain, key,
-                         "not a key: use Cgroup or Label");
-    }
     patterns_set(patterns, value);
     return patterns->any->len ||
-           rule_fail(error, path, rule->domain, key,
-                     "no pattern: name one, or * for any");
+           rule_fail(rule, error, key, "no pattern: name one, or * for any");
 }
 
-static bool rule_read(KsmtunedRule *rule, GKeyFile *file, const char *path,
-                      GError **error)
+static bool rule_set_domain(KsmtunedRule *rule, const char *value,
+                            GError **error)
 {
-    g_auto(GStrv) keys = g_key_file_get_keys(file, rule->domain, NULL, NULL);
+    g_free(rule->domain);
+    rule->domain = g_strdup(value);
+    if (!*value || strlen(value) > RULES_NAME_MAX ||
+        value[strspn(value, RULES_NAME_CHARACTERS)]) {
+        return rule_fail(rule, error, value, "not a domain's name: use up to "
+                         "64 letters, digits, dots, dashes and _");
+    }
+    return true;
+}
+
+static bool rule_set_priority(KsmtunedRule *rule, const char *value,
+                              GError **error)
+{
+    guint64 priority;
+
+    if (!g_ascii_string_to_unsigned(value, 10, 1, RULES_PRIORITY_MAX,
+                                    &priority, NULL)) {
+        return rule_fail(rule, error, value,
+                         "not a Priority: use a number from 1 to 10000");
+    }
+    rule->priority = priority;
+    return true;
+}
+
+static bool rule_set(KsmtunedRule *rule, const char *key, const char *value,
+                     GError **error)
+{
+    if (strcmp(key, "Cgroup") == 0) {
+        return rule_set_patterns(rule, &rule->cgroup, key, value, error);
+    } else if (strcmp(key, "Label") == 0) {
+        return rule_set_patterns(rule, &rule->label, key, value, error);
+    } else if (strcmp(key, "Domain") == 0) {
+        return rule_set_domain(rule, value, error);
+    } else if (strcmp(key, "Priority") == 0) {
+        return rule_set_priority(rule, value, error);
+    }
+    return rule_fail(rule, error, key,
+                     "not a key: use Cgroup, Label, Domain or Priority");
+}
+
+static bool rule_read(KsmtunedRule *rule, GKeyFile *file, GError **error)
+{
+    g_auto(GStrv) keys = g_key_file_get_keys(file, rule->name, NULL, NULL);
     char **key;
 
-    if (strlen(rule->domain) > RULES_NAME_MAX ||
-        rule->domain[strspn(rule->domain, RULES_NAME_CHARACTERS)]) {
-        return rule_fail(error, path, rule->domain, "not a domain's name",
-                         "use up to 64 letters, digits, dots, dashes and _");
+    if (!rule_set_domain(rule, rule->name, error)) {
+        return false;
     }
     for (key = keys; *key; key++) {
         /* As it is: cgroups' names are full of backslashes. */
-        g_autofree char *value = g_key_file_get_value(file, rule->domain, *key,
+        g_autofree char *value = g_key_file_get_value(file, rule->name, *key,
                                                       NULL);
 
-        if (!rule_set(rule, *key, value, path, error)) {
+        if (!rule_set(rule, *key, value, error)) {
             return false;
         }
     }
     return rule->cgroup.any || rule->label.any ||
-           rule_fail(error, path, rule->domain, "says not who is in it",
+           rule_fail(rule, error, "says not who is meant",
                      "add Cgroup=* if all are");
 }
 
-static bool rules_read(KsmtunedRules *rules, GKeyFile *file, const char *path,
-                       GError **error)
+static bool rules_parse(KsmtunedRules *rules, GKeyFile *file, GError **error)
 {
-    g_auto(GStrv) domains = g_key_file_get_groups(file, NULL);
-    char **domain;
+    g_auto(GStrv) names = g_key_file_get_groups(file, NULL);
+    char **name;
 
-    for (domain = domains; *domain; domain++) {
-        if (!rule_read(rules_add(rules, *domain), file, path, error)) {
+    for (name = names; *name; name++) {
+        if (!rule_read(rules_add(rules, *name), file, error)) {
             return false;
         }
     }
@@ -148,20 +181,20 @@ KsmtunedRules *ksmtuned_rules_read(const char *path, GError **error)
     KsmtunedRules *rules = rules_new();
     g_autoptr(GError) reason = NULL;
 
-    if (g_key_file_load_from_file(file, path, G_KEY_FILE_NONE, &reason)) {
-        if (!rules_read(rules, file, path, error)) {
-            g_clear_pointer(&rules, ksmtuned_rules_free);
-        }
-    } else if (g_error_matches(reason, G_FILE_ERROR, G_FILE_ERROR_NOENT)) {
+    if (g_key_file_load_from_file(file, path, G_KEY_FILE_NONE, &reason) &&
+        rules_parse(rules, file, &reason)) {
+        return rules;
+    }
+    if (g_error_matches(reason, G_FILE_ERROR, G_FILE_ERROR_NOENT)) {
         /* It asks for nothing, so all meet it. */
         rules_add(rules, "default");
-    } else {
-        g_clear_pointer(&rules, ksmtuned_rules_free);
-        g_set_error(error, reason->domain, reason->code,
-                    "%s: %s: who may be in which domain is not known: mend it, "
-                    "or remove it to have all in one", path, reason->message);
+        return rules;
     }
-    return rules;
+    ksmtuned_rules_free(rules);
+    g_set_error(error, reason->domain, reason->code,
+                "%s: %s: who may be in which domain is not known: mend it, or "
+                "remove it to have all in one", path, reason->message);
+    return NULL;
 }
 
 const KsmtunedRule *ksmtuned_rules_find(const KsmtunedRules *rules,

@@ -18,8 +18,12 @@ typedef struct KsmtunedPatterns {
     GPtrArray *any;             /* of GPatternSpec; NULL: not asked for */
 } KsmtunedPatterns;
 
+#define KSMTUNED_PRIORITY       100     /* by default */
+
 typedef struct KsmtunedRule {
+    char *name;
     char *domain;
+    unsigned priority;          /* of its engines, in comparison */
     KsmtunedPatterns cgroup;
     KsmtunedPatterns label;
 } KsmtunedRule;

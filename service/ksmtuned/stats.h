@@ -22,6 +22,7 @@ typedef struct KsmtunedFigures {
     KsmtunedDomainFigures index;
     uint64_t demand_waiting_pages;
     uint64_t ksmd_wakeups;
+    int64_t max_kernel_pages;   /* that may be shared; 0: no limit */
     bool ksmd_running;
     char *engines;              /* JSON array; freed by who asks for figures */
 } KsmtunedFigures;

@@ -338,7 +338,7 @@ def test_start_ksmfs_limit(host):
 def test_start_no_limit(host):
     """A limit that nothing has is no error, but it is said."""
     said = host.out('start', environment={VARIABLE: '1000'})
-    check(VARIABLE in said and 'no effect' in said, said)
+    check(VARIABLE in said and 'only ksmtuned' in said, said)
     check_equal(host.values()['run'], '1', 'run')
 
 
@@ -405,6 +405,18 @@ def fill(host):
                    pages_sharing=2 * MIB // PAGE, ksm_zero_pages=MIB // PAGE,
                    max_kernel_pages=0)
     host.add_mount('0:51')
+
+
+def test_status_limit_of_ksmtuned(host):
+    """Of a KSM without a limit, ksmtuned's is told."""
+    said = host.out('status')
+    check(re.search(r'max_kernel_pages +- \(this KSM has no limit', said), said)
+    host.start_ksmtuned()
+    for limit, text in (1000, '1000'), (0, 'unlimited'):
+        host.set_stats(json.dumps({'engines': [], 'max_kernel_pages': limit}))
+        said = host.out('status')
+        check(re.search(f'max_kernel_pages +{text} in ksmtuned, for KSM\n',
+                        said), said)
 
 
 def test_status_json(host):

@@ -28,19 +28,6 @@ from ksmtest.wire import TWIN, hello, publish  # noqa: E402
 
 
 class Bed(Daemon):
-    def rules(self, *lines):
-        Path(self.domains).write_text('\n'.join([*lines, '']))
-
-    def describe(self, pid, cgroup=None, label=None):
-        """What /proc says of PID from now on."""
-        directory = Path(self.proc, str(pid))
-        (directory / 'attr').mkdir(parents=True, exist_ok=True)
-        for name, text in ('cgroup', cgroup), ('attr/current', label):
-            path = directory / name
-            path.unlink(missing_ok=True)
-            if text is not None:
-                path.write_text(text + '\n')
-
     def connect(self, cgroup=None, label=None, **options):
         """An engine in CGROUP, a path or what /proc/PID/cgroup holds."""
         if cgroup and ':' not in cgroup:
@@ -117,6 +104,14 @@ def test_first_match(bed):
           bed.log())
 
 
+def test_named_domain(bed):
+    """rules may lead into one domain"""
+    bed.rules('[a]', 'Cgroup=/a', '[b]', 'Cgroup=/b', 'Domain=a')
+    bed.start()
+    one, other = (bed.connect_to('a', cgroup=name) for name in ('/a', '/b'))
+    check_equal(other.seed, one.seed, 'seeds')
+
+
 def test_cgroup_versions(bed):
     """of version 2, or systemd's where that is not used"""
     bed.rules('[v2]', 'Cgroup=/v2', '[v1]', 'Cgroup=/v1', '[root]', 'Cgroup=/')
@@ -153,9 +148,12 @@ def test_wrong_files(bed):
     for words, *lines in (
             ('[a]: Cgruop: not a key', '[a]', 'Cgroup=*', 'Cgruop=/x'),
             ('[a]: Cgroup: no pattern', '[a]', 'Cgroup= ; '),
-            ('[a]: says not who is in it', '[a]'),
-            ('[a b]: not a domain', '[a b]', 'Cgroup=*'),
-            ('[' + 'a' * 65 + ']: not a', '[' + 'a' * 65 + ']', 'Cgroup=*'),
+            ('[a]: says not who is meant', '[a]'),
+            ('[a b]: a b: not a domain', '[a b]', 'Cgroup=*'),
+            ('[a]: b c: not a domain', '[a]', 'Cgroup=*', 'Domain=b c'),
+            ('[a]: : not a domain', '[a]', 'Cgroup=*', 'Domain='),
+            ('[a]: 0: not a Priority', '[a]', 'Cgroup=*', 'Priority=0'),
+            ('a' * 65 + ': not a', '[' + 'a' * 65 + ']', 'Cgroup=*'),
             ('ksmtuned-domains.conf: Key file', 'Cgroup=*'),
             ('ksmtuned-domains.conf: Key file', '[a', 'Cgroup=*')):
         bed.rules(*lines)

@@ -103,7 +103,7 @@ def test_stats_log(daemon):
     daemon.wait_log('"clients": 1')
     wanted = {'clients', 'index_entries', 'index_shared', 'index_bytes',
               'twins_told', 'cpu_ns', 'ksmd_running', 'demand_waiting_pages',
-              'ksmd_wakeups', 'engines'}
+              'ksmd_wakeups', 'max_kernel_pages', 'engines'}
     check_equal(set(daemon.stats()), wanted, 'keys')
 
 

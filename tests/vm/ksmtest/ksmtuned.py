@@ -27,7 +27,7 @@ class Ksmtuned:
         self._log = log
         # Nothing but what engines want.
         config = Path(directory) / "ksmtuned.conf"
-        config.write_text("KSM_POLICY=demand\n")
+        config.write_text("KSM_POLICY=demand\nKSM_ENGINES_CPU=0\n")
         self._arguments = [
             str(binary), f"--socket={self.socket}",
             f"--runtime-dir={directory}", f"--stats-file={self._stats}",
