@@ -18,7 +18,8 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / 'vm'))
 
 from ksmtest import cases, restricted  # noqa: E402
-from ksmtest.checks import Skipped, check, check_equal  # noqa: E402
+from ksmtest.checks import (  # noqa: E402
+    Skipped, check, check_equal, wait_for)
 from ksmtest.ksmtuned import Ksmtuned  # noqa: E402
 from ksmtest.qtest import PAGE, QTest  # noqa: E402
 
@@ -51,7 +52,7 @@ class Bed(cases.Bed):
         self._stack.callback(directory.rmdir)
         return directory
 
-    def ksmtuned(self, *rules):
+    def ksmtuned(self, *rules, **options):
         """ROOT in them is the cgroup that has the others."""
         path = self.directory / 'domains'
         path.write_text('\n'.join(
@@ -61,7 +62,7 @@ class Bed(cases.Bed):
         return self.enter(Ksmtuned(
             self.arguments.ksmtuned, self.home,
             self.directory / 'ksmtuned.log',
-            extra=(f'--group={group}', f'--domains={path}')))
+            extra=(f'--group={group}', f'--domains={path}'), **options))
 
     def guest(self, ksmtuned, name):
         """One that ends with the case, in a cgroup of its name."""
@@ -111,6 +112,30 @@ def test_not_let_in(bed):
                in guest.limits().get('no-rendezvous', ''), 'to be told')
     check(f'/{bed.name}/b' in (bed.directory / 'ksmtuned.log').read_text(),
           'the cgroup is not in the log')
+
+
+def test_budget(bed):
+    """a QEMU uses what ksmtuned grants it, or gives back what is merged"""
+    ksmtuned = bed.ksmtuned(
+        '[a]', 'Cgroup=ROOT/a', 'Priority=300', '[b]', 'Cgroup=ROOT/b',
+        settings='KSM_POLICY=pressure\nKSM_ENGINES_CPU=8\n'
+                 'KSM_MONITOR_INTERVAL=1\nKSM_RELEASE_AFTER=8\n'
+                 'KSM_THRES_COEF=1\nKSM_THRES_CONST=1\n')
+    guests = [bed.guest(ksmtuned, name) for name in ('a', 'b')]
+    # As long as none is busy each could be the only one.
+    for guest in guests:
+        guest.wait(lambda guest=guest: guest.ksm()['cpu-permille'] == 80,
+                   'its budget')
+        guest.fill(bytes(PAGE * PAGES))
+        guest.wait(lambda guest=guest: guest.figures()['pages-marked'] > 0,
+                   'a mark')
+    for guest in guests:
+        wait_for(lambda guest=guest: 'released' in guest.limits(),
+                 'memory to be plentiful')
+        check_equal(guest.ksm()['state'], 'stopped', 'state')
+        wait_for(lambda guest=guest: not guest.figures()['pages-marked'],
+                 'all marks to be gone')
+        guest.check_contents()
 
 
 if __name__ == '__main__':
