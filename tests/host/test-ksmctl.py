@@ -1098,6 +1098,26 @@ def test_unmerge_guard(host):
     check_equal(host.values()['run'], '2', 'run')
 
 
+def test_unmerge_interrupted(host):
+    """It ends when memory gets short meanwhile, and says so."""
+    set_merged(host, 100 * MIB, 500 * MIB)
+    os.unlink(host.ksm / 'run')
+    # Nobody reads it, so that the write goes on until it is interrupted.
+    os.mkfifo(host.ksm / 'run')
+    with subprocess.Popen(
+            host.command_line('unmerge', '--yes'), stderr=subprocess.PIPE,
+            text=True) as process:
+        time.sleep(1)
+        check_equal(process.poll(), None, 'status while memory suffices')
+        host.set_memory(1000 * MIB, 50 * MIB)
+        time.sleep(1)
+        check_equal(process.poll(), None, 'status while memory suffices')
+        host.set_memory(1000 * MIB, 50 * MIB - 1024)
+        error = process.communicate(timeout=PATIENCE)[1]
+    check_equal(process.returncode, 1, f'exit status, {error}')
+    check('50.0 MiB' in error and 'some pages stay merged' in error, error)
+
+
 def test_unmerge_asks(host):
     """Nothing is done unless somebody says so."""
     set_merged(host, 100 * MIB, 500 * MIB)
