@@ -8,7 +8,7 @@ KSMTUNED := $(BUILD)/service/ksmtuned
 
 .PHONY: all deps source qemu service guest kmod kmod-install kmod-remove \
         kmod-guest kmod-6.1 kmod-7.3 kmod-debug stock-qemu \
-        original-ksmtuned run run-arguments \
+        original-ksmtuned libvirt run run-arguments \
         check check-all check-kvm-work check-kmod check-kmod-kernels \
         check-kmod-debug check-kmod-static check-kmod-torture \
         check-kmod-install check-sanitize check-valgrind check-qemu torture \
@@ -88,6 +88,9 @@ stock-qemu: deps
 
 original-ksmtuned: deps
 	@scripts/original-ksmtuned
+
+libvirt: deps
+	@scripts/libvirt
 
 kmod-guest: guest
 	@scripts/kmod-build $(BUILD)/guest/headers/build $(BUILD)/kmod-guest W=1
