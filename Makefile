@@ -113,9 +113,9 @@ run: run-arguments qemu service guest \
      $(if $(filter ksmfs,$(BACKEND)),kmod-guest)
 	@python3 scripts/run-demo
 
-check: qemu service guest kmod-guest stock-qemu original-ksmtuned
+check: qemu service guest kmod-guest stock-qemu original-ksmtuned libvirt
 	tests/run-checks $(BUILD) series engine service qemu qemu-with-ksm host \
-	    kmod kvm
+	    libvirt kmod kvm
 
 # What a guest gets done beside its engine, by counted instructions.
 check-kvm-work: qemu service guest kmod-guest
