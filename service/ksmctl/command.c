@@ -17,6 +17,8 @@ const KsmctlCommand ksmctl_commands[] = {
     { "domains", "[--json]", "Show which guests are merged with which",
       ksmctl_domains },
     { "tune", "NAME=VALUE...", "Change settings of KSM", ksmctl_tune },
+    { "retune", "", "Have ksmtuned decide anew, as guests have come or gone",
+      ksmctl_retune },
     { "unmerge", "[--yes] [--force]",
       "Separate all merged pages, if memory suffices", ksmctl_unmerge },
     { NULL }

@@ -55,6 +55,8 @@ int ksmctl_domains(const KsmctlCommand *command, KsmctlHost *host,
                    int argc, char **argv);
 int ksmctl_tune(const KsmctlCommand *command, KsmctlHost *host,
                 int argc, char **argv);
+int ksmctl_retune(const KsmctlCommand *command, KsmctlHost *host,
+                  int argc, char **argv);
 int ksmctl_unmerge(const KsmctlCommand *command, KsmctlHost *host,
                    int argc, char **argv);
 
