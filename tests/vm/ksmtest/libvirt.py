@@ -91,11 +91,12 @@ class Host:
     """Context manager; its socket and logs are in DIRECTORY/NAME.
 
     QEMU_CONF: more lines of libvirt's qemu.conf.  REAL_KSM: the machine's KSM
-    is not hidden; hold a ksmhost.KSMHost around it.
+    is not hidden; hold a ksmhost.KSMHost around it.  BEFORE: what the shell
+    does there before libvirtd starts.
     """
 
     def __init__(self, name, directory, qemu, *, number=1, qemu_conf="",
-                 real_ksm=False):
+                 real_ksm=False, before=":"):
         self.name = name
         self.own = Path(directory) / name
         self.socket = self.own / "libvirt-sock"
@@ -105,6 +106,7 @@ class Host:
         self._uuid = f"0fe6a9ce-7a3b-4cf0-a8d9-{number:012}"
         self._qemu_conf = QEMU_CONF + qemu_conf
         self._real_ksm = real_ksm
+        self._before = before
         self._installed = self.own / "installed"
         self._shell = None
         self._libvirtd = None
@@ -120,6 +122,7 @@ class Host:
             self.write("/etc/libvirt/qemu.conf", self._qemu_conf)
             self.write("/etc/libvirt/libvirtd.conf", LIBVIRTD_CONF.format(
                 own=self.own, uuid=self._uuid))
+            self.run("sh", "-c", self._before)
             self._start_ksmtuned()
             self._start_libvirtd()
         except BaseException:
