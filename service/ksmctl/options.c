@@ -56,7 +56,7 @@ static char *options_list_commands(void)
     const KsmctlCommand *command;
 
     for (command = ksmctl_commands; command->name; command++) {
-        g_string_append_printf(list, "  %-10s %s\n", command->name,
+        g_string_append_printf(list, "  %-11s %s\n", command->name,
                                command->summary);
     }
     g_string_append(list, "\nksmctl COMMAND --help says more.");

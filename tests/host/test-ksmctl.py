@@ -274,14 +274,14 @@ def test_options(host):
     """Wrong usage has status 2 and names the way out."""
     check(re.match(r'ksmctl \d+\.\d+', host.out('--version')), 'version')
     for command in ('start', 'stop', 'status', 'top', 'domains', 'tune',
-                    'retune', 'unmerge'):
+                    'retune', 'libvirt-xml', 'unmerge'):
         check(f'  {command} ' in host.out('--help'), 'help')
         check(f'ksmctl {command}' in host.out(command, '--help'), 'help')
     before = host.values()
     for arguments in ((), ('no-such-command',), ('--no-such-option',),
                       ('start', 'x'), ('stop', 'x'), ('status', 'x'),
                       ('top', 'x'), ('domains', 'x'), ('unmerge', 'x'),
-                      ('tune',), ('retune', 'x'),
+                      ('tune',), ('retune', 'x'), ('libvirt-xml',),
                       ('start', '--no-such-option'), ('status', '--watch=x'),
                       ('status', '--watch=0'), ('status', '--watch=-1'),
                       ('status', '--watch=1x'), ('status', '--watch=nan')):
