@@ -128,15 +128,15 @@ static void xml_append(xmlNodePtr parent, xmlNodePtr node, int depth)
         xmlUnlinkNode(last);
         xmlFreeNode(last);
     }
-    xmlAddChild(parent, xmlNewText((const xmlChar *)before));
+    xmlAddChild(parent, xmlNewText(BAD_CAST before));
     xmlAddChild(parent, node);
-    xmlAddChild(parent, xmlNewText((const xmlChar *)after));
+    xmlAddChild(parent, xmlNewText(BAD_CAST after));
 }
 
 /* NULL: it is not -object, or it is the last word. */
 static xmlNodePtr xml_value_of_object(xmlNodePtr arg)
 {
-    g_autoptr(xmlChar) name = xmlGetNoNsProp(arg, (const xmlChar *)"value");
+    g_autoptr(xmlChar) name = xmlGetNoNsProp(arg, BAD_CAST "value");
 
     return !g_strcmp0((char *)name, "-object") ||
            !g_strcmp0((char *)name, "--object") ?
@@ -145,7 +145,7 @@ static xmlNodePtr xml_value_of_object(xmlNodePtr arg)
 
 static bool xml_is_of_ksm(xmlNodePtr arg)
 {
-    g_autoptr(xmlChar) text = xmlGetNoNsProp(arg, (const xmlChar *)"value");
+    g_autoptr(xmlChar) text = xmlGetNoNsProp(arg, BAD_CAST "value");
     g_autoptr(KsmctlObject) object =
         text ? ksmctl_object_parse((char *)text) : NULL;
 
@@ -192,7 +192,7 @@ static void xml_remove_objects(GArray *options, guint first)
 /* Declared at the domain, as libvirt wants it, under a prefix that is free. */
 static xmlNsPtr xml_namespace(KsmctlDomainXml *xml)
 {
-    const xmlChar *href = (const xmlChar *)QEMU_NAMESPACE;
+    const xmlChar *href = BAD_CAST QEMU_NAMESPACE;
     xmlNsPtr namespace;
     int i;
 
@@ -202,20 +202,20 @@ static xmlNsPtr xml_namespace(KsmctlDomainXml *xml)
             return namespace;
         }
     }
-    namespace = xmlNewNs(xml->domain, href, (const xmlChar *)"qemu");
+    namespace = xmlNewNs(xml->domain, href, BAD_CAST "qemu");
     for (i = 1; !namespace; i++) {
         g_autofree char *prefix = g_strdup_printf("qemu%d", i);
 
-        namespace = xmlNewNs(xml->domain, href, (const xmlChar *)prefix);
+        namespace = xmlNewNs(xml->domain, href, BAD_CAST prefix);
     }
     return namespace;
 }
 
 static void xml_append_arg(xmlNodePtr commandline, const char *word)
 {
-    xmlNodePtr arg = xmlNewNode(commandline->ns, (const xmlChar *)"arg");
+    xmlNodePtr arg = xmlNewNode(commandline->ns, BAD_CAST "arg");
 
-    xmlNewProp(arg, (const xmlChar *)"value", (const xmlChar *)word);
+    xmlNewProp(arg, BAD_CAST "value", BAD_CAST word);
     xml_append(commandline, arg, 1);
 }
 
@@ -225,7 +225,7 @@ static void xml_append_object(KsmctlDomainXml *xml, const char *option)
 
     if (!commandline) {
         commandline = xmlNewNode(xml_namespace(xml),
-                                 (const xmlChar *)"commandline");
+                                 BAD_CAST "commandline");
         xml_append(xml->domain, commandline, 0);
     }
     xml_append_arg(commandline, "-object");
@@ -241,7 +241,7 @@ static KsmctlObject *xml_object(xmlNodePtr value, GError **error)
     if (!value) {
         return ksmctl_object_new();
     }
-    text = xmlGetNoNsProp(value, (const xmlChar *)"value");
+    text = xmlGetNoNsProp(value, BAD_CAST "value");
     object = ksmctl_object_parse((char *)text);
     if (!object) {
         xml_fail(error, "its ksm object is given in JSON, which can't be "
@@ -272,7 +272,7 @@ bool ksmctl_domain_xml_set_object(KsmctlDomainXml *xml, char **properties,
     }
     text = ksmctl_object_format(object);
     if (value) {
-        xmlSetProp(value, (const xmlChar *)"value", (const xmlChar *)text);
+        xmlSetProp(value, BAD_CAST "value", BAD_CAST text);
     } else {
         xml_append_object(xml, text);
     }
@@ -297,16 +297,16 @@ void ksmctl_domain_xml_set_emulator(KsmctlDomainXml *xml, const char *path)
     xmlNodePtr emulator;
 
     if (!devices) {
-        devices = xmlNewNode(NULL, (const xmlChar *)"devices");
+        devices = xmlNewNode(NULL, BAD_CAST "devices");
         xml_append(xml->domain, devices, 0);
     }
     emulator = xml_next(devices->children, "emulator", NULL);
     if (!emulator) {
-        emulator = xmlNewNode(NULL, (const xmlChar *)"emulator");
+        emulator = xmlNewNode(NULL, BAD_CAST "emulator");
         xml_append(devices, emulator, 1);
     }
     xmlNodeSetContent(emulator, NULL);
-    xmlNodeAddContent(emulator, (const xmlChar *)path);
+    xmlNodeAddContent(emulator, BAD_CAST path);
 }
 
 char *ksmctl_domain_xml_format(const KsmctlDomainXml *xml)

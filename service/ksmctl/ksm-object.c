@@ -109,7 +109,7 @@ KsmctlObject *ksmctl_object_new(void)
     return object;
 }
 
-/* Up to the next comma that is not doubled, which is skipped; at the end NULL. */
+/* Up to the next single comma, which is skipped; NULL at the end. */
 static char *object_next_item(const char **text)
 {
     GString *item;

@@ -99,6 +99,22 @@ def test_migration(bed):
     check_equal(target.state("guest"), "shut off", "state")
 
 
+def test_migration_away(bed):
+    """To where no engine is wanted: the guest doesn't know of it."""
+    source, target = bed.host("source"), bed.host("target", number=2)
+    console = bed.start_linux(source)
+    console.wait_more_checked()
+    source.run("sh", "-c", f"ksmctl libvirt-xml --connect={source.uri} "
+               "--remove guest > /run/without.xml")
+    source.virsh("migrate", "--live", "--persistent", "guest", target.uri,
+                 "tcp://127.0.0.1", "--xml", "/run/without.xml",
+                 "--persistent-xml", "/run/without.xml")
+    check("there is no ksm object" in target.virsh(
+        "qemu-monitor-command", "guest", "--hmp", "info ksm"), "an engine")
+    console.wait_more_checked()
+    check_equal(console.text().count("guest up"), 1, "boots")
+
+
 def test_merged(bed):
     """Two guests hold one copy of what is alike in them."""
     if ksmhost.missing():
