@@ -28,7 +28,7 @@ from pathlib import Path
 TOP = Path(__file__).resolve().parent.parent.parent
 sys.path.insert(0, str(TOP / 'tests/vm'))
 
-from ksmtest import cases  # noqa: E402
+from ksmtest import cases, restricted  # noqa: E402
 from ksmtest.cases import Bed  # noqa: E402
 from ksmtest.checks import (  # noqa: E402
     PATIENCE, Skipped, check, check_equal)
@@ -1151,11 +1151,10 @@ def test_retune_not_permitted(host):
     """Another user's ksmtuned: said so."""
     if os.getuid():
         raise Skipped('needs root, to be another user')
-    daemon = host.enter(contextlib.closing(Signalled(host, 'ksmtuned')))
+    daemon = Signalled(host, 'ksmtuned')
     for path in (host.directory, *host.directory.rglob('*')):
         path.chmod(0o755 if path.is_dir() else 0o644)
-    host.command = ['setpriv', '--reuid=65534', '--clear-groups',
-                    *host.command]
+    host.command = [*restricted.command('--user=nobody'), *host.command]
     error = host.fails(1, 'retune')
     check('not permitted' in error and 'as root' in error, error)
     check_equal(daemon.close(), '', 'the daemon')

@@ -13,7 +13,7 @@ from pathlib import Path
 from xml.sax.saxutils import quoteattr
 
 from . import cases
-from .checks import PATIENCE, Failure, check, wait_for
+from .checks import PATIENCE, Failure, check, check_equal, wait_for
 from .daemon import KSM_FILES
 from .programs import BUILD
 from .vm import die_with_parent
@@ -22,6 +22,7 @@ LIBVIRT = BUILD / "libvirt"
 KERNEL, INITRD = "/run/guest/vmlinuz", "/run/guest/initrd.img"
 # Who QEMU runs as, by what Debian's package sets up.
 USER = "libvirt-qemu"
+# Of a guest that runs Linux.
 LINUX_MIB = 128
 
 # The first process there, sh, reaps all that outlive their parents: libvirtd
@@ -109,6 +110,7 @@ class Host:
         self._before = before
         self._installed = self.own / "installed"
         self._shell = None
+        self._daemons = []
         self._libvirtd = None
         self._inside = None
 
@@ -124,7 +126,7 @@ class Host:
                 own=self.own, uuid=self._uuid))
             self.run("sh", "-c", self._before)
             self._start_ksmtuned()
-            self._start_libvirtd()
+            self.start_libvirtd()
         except BaseException:
             self.__exit__()
             raise
@@ -134,7 +136,8 @@ class Host:
         if self._shell:
             # With it all that runs there: --kill-child.
             self._shell.kill()
-            self._shell.wait()
+            for process in self._shell, *self._daemons:
+                process.wait()
 
     def _enter_namespaces(self):
         self._shell = subprocess.Popen(
@@ -167,21 +170,28 @@ class Host:
 
     def _start(self, log, *command):
         with open(self.own / f"log/{log}.log", "wb") as file:
-            return subprocess.Popen(
+            process = subprocess.Popen(
                 [*self._nsenter, *command], stdin=subprocess.DEVNULL,
                 stdout=file, stderr=file, preexec_fn=die_with_parent)
+        self._daemons.append(process)
+        return process
 
     def _start_ksmtuned(self):
         self._start("ksmtuned", "ksmtuned", f"--group={USER}", "--debug")
         wait_for(self.path("/run/ksmtuned/engine.sock").exists,
                  f"ksmtuned of {self.name}")
 
-    def _start_libvirtd(self):
+    def start_libvirtd(self):
         self._libvirtd = self._start("libvirtd.out", "libvirtd")
         wait_for(lambda: self._libvirtd.poll() is not None or
                  self.socket.exists(), f"libvirtd of {self.name}")
         check(self._libvirtd.poll() is None,
               f"libvirtd ended: {self.log('libvirtd')}")
+
+    def stop_libvirtd(self):
+        """Its guests run on."""
+        self.run("kill", self.read("/run/libvirtd.pid").strip())
+        check_equal(self._libvirtd.wait(PATIENCE), 0, "status of libvirtd")
 
     def path(self, path):
         """What PATH is there, as seen from here."""
