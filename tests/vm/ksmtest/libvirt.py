@@ -59,7 +59,9 @@ sleep infinity
 exit
 """
 
+# Two hosts have a console's file in common: each would remember its owner.
 QEMU_CONF = """
+remember_owner = 0
 security_driver = "none"
 namespaces = []
 cgroup_controllers = []
