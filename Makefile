@@ -8,7 +8,7 @@ KSMTUNED := $(BUILD)/service/ksmtuned
 
 .PHONY: all deps source qemu service guest kmod kmod-install kmod-remove \
         kmod-guest kmod-6.1 kmod-7.3 kmod-debug stock-qemu \
-        original-ksmtuned run run-arguments \
+        original-ksmtuned libvirt run run-arguments \
         check check-all check-kvm-work check-kmod check-kmod-kernels \
         check-kmod-debug check-kmod-static check-kmod-torture \
         check-kmod-install check-sanitize check-valgrind check-qemu torture \
@@ -89,6 +89,9 @@ stock-qemu: deps
 original-ksmtuned: deps
 	@scripts/original-ksmtuned
 
+libvirt: deps
+	@scripts/libvirt
+
 kmod-guest: guest
 	@scripts/kmod-build $(BUILD)/guest/headers/build $(BUILD)/kmod-guest W=1
 
@@ -110,9 +113,9 @@ run: run-arguments qemu service guest \
      $(if $(filter ksmfs,$(BACKEND)),kmod-guest)
 	@python3 scripts/run-demo
 
-check: qemu service guest kmod-guest stock-qemu original-ksmtuned
+check: qemu service guest kmod-guest stock-qemu original-ksmtuned libvirt
 	tests/run-checks $(BUILD) series engine service qemu qemu-with-ksm host \
-	    kmod kvm
+	    libvirt kmod kvm
 
 # What a guest gets done beside its engine, by counted instructions.
 check-kvm-work: qemu service guest kmod-guest

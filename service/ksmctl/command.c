@@ -17,6 +17,11 @@ const KsmctlCommand ksmctl_commands[] = {
     { "domains", "[--json]", "Show which guests are merged with which",
       ksmctl_domains },
     { "tune", "NAME=VALUE...", "Change settings of KSM", ksmctl_tune },
+    { "retune", "", "Have ksmtuned decide anew, as guests have come or gone",
+      ksmctl_retune },
+    { "libvirt-xml", "DOMAIN [NAME=VALUE...]",
+      "Give a guest of libvirt a ksm object, change it, or take it away",
+      ksmctl_libvirt_xml },
     { "unmerge", "[--yes] [--force]",
       "Separate all merged pages, if memory suffices", ksmctl_unmerge },
     { NULL }

@@ -11,7 +11,6 @@
 #include "options.h"
 
 #define PROC_ROOT       "/proc"
-#define RUNTIME_DIR     "/run/ksmtuned"
 
 static void option_replace(char **option, char *value)
 {
@@ -34,7 +33,7 @@ static bool options_parse(GOptionContext *context, KsmctlHost *host,
         { "proc-root", 0, 0, G_OPTION_ARG_FILENAME, &given.proc_root,
           "Where proc(5) is (default: " PROC_ROOT ")", "DIR" },
         { "runtime-dir", 0, 0, G_OPTION_ARG_FILENAME, &given.runtime_dir,
-          "That of ksmtuned (default: " RUNTIME_DIR ")", "DIR" },
+          "That of ksmtuned (default: " KSMCTL_RUNTIME_DIR ")", "DIR" },
         { NULL }
     };
     g_autoptr(GError) error = NULL;
@@ -57,7 +56,7 @@ static char *options_list_commands(void)
     const KsmctlCommand *command;
 
     for (command = ksmctl_commands; command->name; command++) {
-        g_string_append_printf(list, "  %-10s %s\n", command->name,
+        g_string_append_printf(list, "  %-11s %s\n", command->name,
                                command->summary);
     }
     g_string_append(list, "\nksmctl COMMAND --help says more.");
@@ -80,7 +79,7 @@ bool ksmctl_options_parse_first(KsmctlHost *host, bool *version,
     host->sysfs_root = g_strdup(KSM_SYSFS_ROOT);
     host->ksmfs_root = g_strdup(KSM_MOUNTS_ROOT);
     host->proc_root = g_strdup(PROC_ROOT);
-    host->runtime_dir = g_strdup(RUNTIME_DIR);
+    host->runtime_dir = g_strdup(KSMCTL_RUNTIME_DIR);
     g_option_context_set_strict_posix(context, TRUE);
     g_option_context_set_summary(context, "Starts, stops, shows and tunes the "
                                  "merging of identical pages.");

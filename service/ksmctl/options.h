@@ -8,6 +8,9 @@
 
 #include "command.h"
 
+/* Of ksmtuned, unless --runtime-dir says otherwise. */
+#define KSMCTL_RUNTIME_DIR      "/run/ksmtuned"
+
 /*
  * What stands before the command, which then begins the arguments.  False:
  * wrong usage, which was said.  In @version whether that was asked for.

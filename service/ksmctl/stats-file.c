@@ -96,8 +96,7 @@ static int stats_read_file(const char *path, size_t size_max, char **text,
     return fault;
 }
 
-/* Of the ksmtuned that runs; 0: none does. */
-static pid_t stats_writer(const KsmctlHost *host)
+pid_t ksmctl_stats_writer(const KsmctlHost *host)
 {
     g_autofree char *path = g_build_filename(host->runtime_dir, "lock", NULL);
     g_autofree char *text = NULL;
@@ -113,6 +112,13 @@ static pid_t stats_writer(const KsmctlHost *host)
     /* After a kill, the files stay. */
     process = g_strdup_printf("%s/%" PRIu64, host->proc_root, (uint64_t)pid);
     return g_file_test(process, G_FILE_TEST_IS_DIR) ? (pid_t)pid : 0;
+}
+
+char *ksmctl_stats_no_writer(const KsmctlHost *host)
+{
+    return g_strdup_printf("ksmtuned does not run in %s: systemctl start "
+                           "ksmtuned, or give its --runtime-dir",
+                           host->runtime_dir);
 }
 
 static bool stats_byte_is_json(char c)
@@ -200,10 +206,8 @@ JsonObject *ksmctl_stats_read(const KsmctlHost *host, int64_t *at_us,
 
     *fault = NULL;
     *at_us = 0;
-    if (!stats_writer(host)) {
-        *fault = g_strdup_printf("ksmtuned does not run in %s: systemctl start "
-                                 "ksmtuned, or give its --runtime-dir",
-                                 host->runtime_dir);
+    if (!ksmctl_stats_writer(host)) {
+        *fault = ksmctl_stats_no_writer(host);
         return NULL;
     }
     reason = stats_read_file(path, STATS_BYTES_MAX, &text, at_us);

@@ -25,4 +25,9 @@ JsonObject *ksmctl_stats_read(const KsmctlHost *host, int64_t *at_us,
 /* The same of what is there now; 0: nothing. */
 int64_t ksmctl_stats_time(const KsmctlHost *host);
 
+/* The ksmtuned that runs; 0: none does. */
+pid_t ksmctl_stats_writer(const KsmctlHost *host);
+/* That none does, and the way out; the caller frees it. */
+char *ksmctl_stats_no_writer(const KsmctlHost *host);
+
 #endif

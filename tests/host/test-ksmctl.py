@@ -28,9 +28,10 @@ from pathlib import Path
 TOP = Path(__file__).resolve().parent.parent.parent
 sys.path.insert(0, str(TOP / 'tests/vm'))
 
-from ksmtest import cases  # noqa: E402
+from ksmtest import cases, restricted  # noqa: E402
 from ksmtest.cases import Bed  # noqa: E402
-from ksmtest.checks import PATIENCE, check, check_equal  # noqa: E402
+from ksmtest.checks import (  # noqa: E402
+    PATIENCE, Skipped, check, check_equal)
 from ksmtest.daemon import KSM_FILES  # noqa: E402
 from ksmtest.programs import program  # noqa: E402
 
@@ -273,14 +274,14 @@ def test_options(host):
     """Wrong usage has status 2 and names the way out."""
     check(re.match(r'ksmctl \d+\.\d+', host.out('--version')), 'version')
     for command in ('start', 'stop', 'status', 'top', 'domains', 'tune',
-                    'unmerge'):
+                    'retune', 'libvirt-xml', 'unmerge'):
         check(f'  {command} ' in host.out('--help'), 'help')
         check(f'ksmctl {command}' in host.out(command, '--help'), 'help')
     before = host.values()
     for arguments in ((), ('no-such-command',), ('--no-such-option',),
                       ('start', 'x'), ('stop', 'x'), ('status', 'x'),
                       ('top', 'x'), ('domains', 'x'), ('unmerge', 'x'),
-                      ('tune',),
+                      ('tune',), ('retune', 'x'), ('libvirt-xml',),
                       ('start', '--no-such-option'), ('status', '--watch=x'),
                       ('status', '--watch=0'), ('status', '--watch=-1'),
                       ('status', '--watch=1x'), ('status', '--watch=nan')):
@@ -1141,6 +1142,61 @@ def test_unmerge_undone(host):
     os.symlink('/dev/null', host.ksm / 'run')
     error = host.fails(1, 'unmerge', '--yes')
     check('no longer 2' in error, error)
+
+
+class Signalled:
+    """A process named NAME that says 'ready', and 'retune' when signalled."""
+
+    def __init__(self, host, name):
+        self._process = subprocess.Popen(
+            ['bash', '-c', 'trap "echo retune" USR1; echo ready; '
+             'while read -t 60 x || [ $? -gt 128 ]; do :; done'],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        check_equal(self.heard(), 'ready', 'process')
+        host.add_process(self._process.pid, comm=f'{name}\n')
+        (host.runtime / 'lock').write_text(f'{self._process.pid}\n')
+
+    def heard(self):
+        return self._process.stdout.readline().strip()
+
+    def close(self):
+        """All that it has not yet been heard to say."""
+        self._process.kill()
+        return self._process.communicate()[0]
+
+
+def test_retune(host):
+    """ksmtuned, found by its lock, is signalled."""
+    daemon = host.enter(contextlib.closing(Signalled(host, 'ksmtuned')))
+    host.out('retune')
+    check_equal(daemon.heard(), 'retune', 'the daemon')
+
+
+def test_retune_nobody(host):
+    """No ksmtuned: said so; what has got its number is not touched."""
+    error = host.fails(1, 'retune')
+    check(str(host.runtime) in error and 'systemctl start ksmtuned' in error,
+          error)
+    other = Signalled(host, 'sleep')
+    error = host.fails(1, 'retune')
+    check('does not run' in error, error)
+    check_equal(other.close(), '', 'the other process')
+    for content in '', 'x', '-1', '0', '1 2', '9' * 20:
+        (host.runtime / 'lock').write_text(content)
+        host.fails(1, 'retune')
+
+
+def test_retune_not_permitted(host):
+    """Another user's ksmtuned: said so."""
+    if os.getuid():
+        raise Skipped('needs root, to be another user')
+    daemon = Signalled(host, 'ksmtuned')
+    for path in (host.directory, *host.directory.rglob('*')):
+        path.chmod(0o755 if path.is_dir() else 0o644)
+    host.command = [*restricted.command('--user=nobody'), *host.command]
+    error = host.fails(1, 'retune')
+    check('not permitted' in error and 'as root' in error, error)
+    check_equal(daemon.close(), '', 'the daemon')
 
 
 if __name__ == '__main__':

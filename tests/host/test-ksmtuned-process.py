@@ -158,6 +158,23 @@ def system_bus(daemon):
         process.wait()
 
 
+def test_bus_ksmctl(daemon):
+    """ksmctl retune asks on the bus, and there is told that it was done."""
+    if os.getuid():
+        raise Skipped('the policy lets only root own the name')
+    ksmctl = daemon.arguments.ksmtuned.with_name('ksmctl')
+    with system_bus(daemon):
+        daemon.start()
+        daemon.wait_log('on D-Bus as')
+        asked = subprocess.run([ksmctl, 'retune'], timeout=PATIENCE,
+                               env={**os.environ, **daemon.bus},
+                               stderr=subprocess.PIPE, text=True, check=False)
+        check_equal((asked.returncode, asked.stderr), (0, ''),
+                    'status and errors')
+        check_equal(daemon.log().count('ksmd r'), 1, 'decisions')
+        daemon.stop()
+
+
 def call(daemon, method, **options):
     return subprocess.run(
         ['gdbus', 'call', '--system', '--dest=org.qemu.Ksmtuned1',

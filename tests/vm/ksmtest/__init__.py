@@ -13,6 +13,7 @@ writers    guests that write, verify and rewrite pages
 initramfs  builds the initial RAM disk of a Linux guest
 ksmtuned   a ksmtuned for one test alone
 daemon     one on a made-up host, for one test case
+libvirt    hosts that run guests by libvirt
 engine     a connection to ksmtuned, as the engine makes it
 wire       the frames between engine and ksmtuned
 merging    guests that are merged, by the engine or by ksmd, and measured

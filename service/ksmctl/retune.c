@@ -1,0 +1,89 @@
+/*
+ * ksmctl retune
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ *
+ * On the system's D-Bus ksmtuned says that it has decided.  Where there is no
+ * bus, or it isn't there, a signal does the same.
+ */
+#include <errno.h>
+#include <gio/gio.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/pidfd.h>
+#include <unistd.h>
+
+#include "message.h"
+#include "options.h"
+#include "stats-file.h"
+
+#define BUS_NAME        "org.qemu.Ksmtuned1"
+#define BUS_PATH        "/org/qemu/Ksmtuned1"
+/* A hook of libvirt may wait for us. */
+#define BUS_TIMEOUT_MS  1000
+#define DAEMON_NAME     "ksmtuned"
+
+static bool retune_by_bus(void)
+{
+    g_autoptr(GDBusConnection) bus = g_bus_get_sync(G_BUS_TYPE_SYSTEM, NULL,
+                                                    NULL);
+    g_autoptr(GVariant) answer = NULL;
+
+    if (bus) {
+        answer = g_dbus_connection_call_sync(
+            bus, BUS_NAME, BUS_PATH, BUS_NAME, "Retune", NULL, NULL,
+            G_DBUS_CALL_FLAGS_NO_AUTO_START, BUS_TIMEOUT_MS, NULL, NULL);
+    }
+    return answer;
+}
+
+/* Any other process would be ended by the signal. */
+static bool retune_is_daemon(const KsmctlHost *host, pid_t pid)
+{
+    g_autofree char *path = g_strdup_printf("%s/%d/comm", host->proc_root,
+                                            (int)pid);
+    g_autofree char *name = NULL;
+
+    return g_file_get_contents(path, &name, NULL, NULL) &&
+           !strcmp(g_strchomp(name), DAEMON_NAME);
+}
+
+static bool retune_by_signal(const KsmctlHost *host)
+{
+    pid_t pid = ksmctl_stats_writer(host);
+    g_autofree char *none = ksmctl_stats_no_writer(host);
+    /* A number may be used again; what this is of stays the same. */
+    int fd = pid ? pidfd_open(pid, 0) : -1;
+    int fault;
+
+    if (fd < 0 || !retune_is_daemon(host, pid)) {
+        ksmctl_error("retune: %s", none);
+        if (fd >= 0) {
+            close(fd);
+        }
+        return false;
+    }
+    fault = pidfd_send_signal(fd, SIGUSR1, NULL, 0) < 0 ? errno : 0;
+    close(fd);
+    if (fault) {
+        ksmctl_error("retune: can't signal ksmtuned (pid %d): %s: run ksmctl "
+                     "as root", (int)pid, g_strerror(fault));
+    }
+    return !fault;
+}
+
+int ksmctl_retune(const KsmctlCommand *command, KsmctlHost *host,
+                  int argc, char **argv)
+{
+    const GOptionEntry entries[] = { { NULL } };
+
+    if (!ksmctl_options_parse(command, host, entries, NULL, &argc, &argv)) {
+        return KSMCTL_USAGE;
+    }
+    /* That on the bus has the usual directory. */
+    if (!strcmp(host->runtime_dir, KSMCTL_RUNTIME_DIR) && retune_by_bus()) {
+        return EXIT_SUCCESS;
+    }
+    return retune_by_signal(host) ? EXIT_SUCCESS : EXIT_FAILURE;
+}
