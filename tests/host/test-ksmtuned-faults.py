@@ -337,9 +337,24 @@ def test_descriptors(daemon):
 
 
 @contextlib.contextmanager
-def full(daemon):
-    """Nothing more fits into its runtime directory."""
-    filler = Path(daemon.runtime, 'filler')
+def small_disk(directory):
+    """Makes DIRECTORY one that has 64 KiB; gives a path to it."""
+    if os.getuid():
+        raise Skipped('only root can mount')
+    os.mkdir(directory)
+    # It is mounted where only this process sees it.
+    with subprocess.Popen(
+            ['unshare', '--mount', 'sh', '-euc',
+             'mount -t tmpfs -o size=64k none "$0"; echo; exec cat', directory],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE) as holder:
+        check(holder.stdout.readline(), f'no tmpfs on {directory}')
+        yield f'/proc/{holder.pid}/root{directory}'
+
+
+@contextlib.contextmanager
+def full(directory):
+    """Nothing more fits there."""
+    filler = Path(directory, 'filler')
     with open(filler, 'wb', 0) as file:
         with contextlib.suppress(OSError):
             while True:
@@ -350,35 +365,32 @@ def full(daemon):
 
 def test_full_disk(daemon):
     """state and statistics can't be written: it goes on, ksmd stays as it is"""
-    if os.getuid():
-        raise Skipped('only root can mount')
-    runtime = daemon.runtime
-    os.mkdir(runtime)
-    daemon.command[:0] = ['unshare', '--mount', 'sh', '-euc',
-                          'mount -t tmpfs -o size=64k none "$0"; exec "$@"',
-                          runtime]
+    disk = daemon.runtime = daemon.enter(small_disk(daemon.runtime))
+    daemon.socket, daemon.state = f'{disk}/engine.sock', f'{disk}/ksmd-settings'
     daemon.stats_file = None
     before = daemon.settings()
-    daemon.launch()
-    # As it sees it.
-    daemon.runtime = f'/proc/{daemon.process.pid}/root{runtime}'
-    daemon.socket = f'{daemon.runtime}/engine.sock'
-    wait_for(daemon.listens, 'the socket')
+    daemon.start()
     engine = daemon.engine()
     daemon.wait_stats(clients=1)
-    with full(daemon):
+    with full(disk):
         engine.send(demand(1000, 1000))
         daemon.wait_log("can't set ksmd")
         daemon.wait_log("can't write the statistics")
         check_equal(daemon.settings(), before, 'settings')
         engine.check_silent()
-        other = daemon.engine()
-        other.check_silent()
+        daemon.engine().check_silent()
     # As it does by itself, in a minute.
     daemon.process.send_signal(signal.SIGUSR1)
     wait_for(lambda: daemon.get('run') == '1', 'ksmd to run')
     daemon.wait_stats(clients=2, ksmd_running=True)
     check_equal(daemon.log().count('No space left'), 2, daemon.log())
+    daemon.stop(signal.SIGKILL, -signal.SIGKILL)
+    # Nor is there room for who puts that right.
+    Path(disk, 'lock').unlink()
+    with full(disk):
+        result = daemon.run('--restore')
+        check_equal(result.returncode, 0, 'exit status: ' + result.stderr)
+        check_equal(daemon.settings(), before, 'settings in the end')
 
 
 FAKETIME = glob.glob('/usr/lib/*/faketime/libfaketime.so.1')
