@@ -11,8 +11,9 @@ KSMTUNED := $(BUILD)/service/ksmtuned
         original-ksmtuned libvirt run run-arguments \
         check check-all check-kvm-work check-kmod check-kmod-kernels \
         check-kmod-debug check-kmod-static check-kmod-torture \
-        check-kmod-install check-sanitize check-valgrind check-qemu torture \
-        refresh-patches install clean distclean help
+        check-kmod-install check-sanitize check-fuzz check-valgrind \
+        check-qemu torture fuzzers fuzz fuzz-keep refresh-patches install \
+        clean distclean help
 
 all: qemu service
 
@@ -29,6 +30,8 @@ help:
 	@echo "make check-kmod  test it, in an emulated host; DEBUG=1 with KASAN,"
 	@echo "                 lockdep and more, in a kernel that is built once"
 	@echo "make check-kmod-kernels   the same with other kernels: $(KERNELS)"
+	@echo "make fuzz        look for inputs that break what reads them;"
+	@echo "                 SECONDS=600 each, TARGET="
 	@echo "make install     DESTDIR= PREFIX="
 	@echo "make refresh-patches   patches/ from the edited build/source"
 	@echo "See also ./configure --help"
@@ -162,6 +165,28 @@ check-sanitize: source
 	    qtest-x86_64/ksm-rendezvous-test test-ksm-budget \
 	    test-ksm-hasher test-ksm-marks test-ksm-tracker
 
+# Only this needs clang.  The build stands beside the others, too.
+FUZZ_DEPS := clang libclang-rt-dev
+$(BUILD)/service-fuzz/build.ninja: source
+	@scripts/deps $(BUILD) $(FUZZ_DEPS)
+	@[ -f $@ ] || CC=clang meson setup -Dfuzz=true $(BUILD)/service-fuzz \
+	    service > $(BUILD)/configure-fuzz.log 2>&1 || \
+	    { tail -n 40 $(BUILD)/configure-fuzz.log; exit 1; }
+
+fuzzers: qemu $(BUILD)/service-fuzz/build.ninja
+	ninja -C $(BUILD)/service-fuzz fuzzers
+	tests/fuzz/build-rendezvous $(BUILD)
+
+# Each target, or TARGET=, for SECONDS.
+fuzz: fuzzers
+	tests/fuzz/run $(BUILD) $(or $(SECONDS),600) $(TARGET)
+
+fuzz-keep: fuzzers
+	tests/fuzz/run --keep $(BUILD) $(TARGET)
+
+check-fuzz: fuzzers
+	tests/run-checks $(BUILD) fuzz
+
 check-valgrind: service original-ksmtuned
 	meson test -C $(BUILD)/service --setup=valgrind
 	meson test -C $(BUILD)/service --setup=valgrindhost
@@ -171,7 +196,7 @@ check-qemu: qemu
 
 check-all: check check-kvm-work check-kmod-kernels check-kmod-debug \
            check-kmod-static check-kmod-torture check-kmod-install \
-           check-sanitize check-valgrind check-qemu
+           check-sanitize check-fuzz check-valgrind check-qemu
 
 torture: qemu service
 	python3 tests/host/test-torture.py --seconds=0

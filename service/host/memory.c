@@ -8,6 +8,9 @@
 
 #include "memory.h"
 
+/* More than any host has: what is not true can't overflow, either. */
+#define MEMORY_KIB_MAX          (UINT64_C(1) << 50)
+
 int64_t ksm_page_size(void)
 {
     return sysconf(_SC_PAGESIZE);
@@ -33,7 +36,7 @@ bool ksm_memory_read(const char *proc_root, KsmMemory *memory, GError **error)
             continue;
         }
         *colon = '\0';
-        kib = g_ascii_strtoull(colon + 1, NULL, 10);
+        kib = MIN(g_ascii_strtoull(colon + 1, NULL, 10), MEMORY_KIB_MAX);
         if (!strcmp(*line, "MemTotal")) {
             memory->total_kib = kib;
         } else if (!strcmp(*line, "MemFree") || !strcmp(*line, "Buffers") ||
@@ -59,6 +62,7 @@ bool ksm_memory_stall(const char *proc_root, int64_t *stall)
                                              NULL);
     g_autofree char *text = NULL;
     const char *found;
+    double percent;
 
     *stall = 0;
     if (!g_file_get_contents(path, &text, NULL, NULL)) {
@@ -69,6 +73,9 @@ bool ksm_memory_stall(const char *proc_root, int64_t *stall)
     if (!found) {
         return false;
     }
-    *stall = g_ascii_strtod(found + strlen("some avg10="), NULL) * 100 + 0.5;
+    percent = g_ascii_strtod(found + strlen("some avg10="), NULL);
+    if (percent > 0) {
+        *stall = MIN(percent, 100) * 100 + 0.5;
+    }
     return true;
 }

@@ -84,14 +84,18 @@ static void snapshot_take_engines(KsmctlSnapshot *snapshot, KsmctlMeter *meter,
 
 KsmFigure ksmctl_bytes(KsmFigure pages)
 {
-    pages.value *= ksm_page_size();
+    pages.known = pages.known && !__builtin_mul_overflow(pages.value,
+                                                         ksm_page_size(),
+                                                         &pages.value);
     return pages;
 }
 
 /* Older kernels don't count zero pages apart. */
 static KsmFigure saved_bytes(KsmFigure pages, KsmFigure zero_pages)
 {
-    pages.value += zero_pages.value;
+    pages.known = pages.known && !__builtin_add_overflow(pages.value,
+                                                         zero_pages.value,
+                                                         &pages.value);
     return ksmctl_bytes(pages);
 }
 

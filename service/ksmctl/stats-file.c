@@ -63,10 +63,11 @@ static int stats_read_text(int fd, size_t size_max, char **text)
 {
     size_t size = size_max + 1;
 
-    *text = g_malloc0(size + 1);
+    *text = g_malloc(size + 1);
     if (!stats_read_all(fd, *text, &size)) {
         return errno;
     }
+    (*text)[size] = '\0';
     /* At a NUL, it would end for the parser. */
     return size > size_max ? EFBIG : strlen(*text) != size ? EILSEQ : 0;
 }

@@ -7,10 +7,10 @@
  * it: too dear for hundreds of guests every minute.
  */
 #include <string.h>
-#include <unistd.h>
 
 #include "commitment.h"
 #include "host/guests.h"
+#include "host/memory.h"
 #include "host/sysfs.h"
 
 /* As its "pgrep -f '^qemu-system.*-enable-kvm'". */
@@ -30,7 +30,7 @@ int64_t ksmtuned_committed_kib(const char *proc_root, const char *sysfs_root,
                                bool strict)
 {
     g_autoptr(GPtrArray) guests = ksm_guests_find(proc_root);
-    uint64_t page_kib = sysconf(_SC_PAGESIZE) / 1024;
+    int64_t page_kib = ksm_page_size() / 1024;
     int64_t sum_kib = 0, merged_kib = 0, shared_pages;
     guint i;
 
@@ -48,5 +48,5 @@ int64_t ksmtuned_committed_kib(const char *proc_root, const char *sysfs_root,
     /* Others than guests may share them, too. */
     ksm_sysfs_get_number(sysfs_root, "pages_shared", &shared_pages);
     return sum_kib - merged_kib +
-           MIN(shared_pages * (int64_t)page_kib, merged_kib);
+           CLAMP(shared_pages, 0, merged_kib / page_kib) * page_kib;
 }

@@ -12,6 +12,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "log.h"
 #include "runtime.h"
 
 static bool runtime_fail(GError **error, const char *path, const char *what)
@@ -45,7 +46,11 @@ static bool runtime_lock(int fd, const char *directory, GError **error)
     snprintf(text, sizeof(text), "%d\n", (int)getpid());
     if (ftruncate(fd, 0) < 0 ||
         pwrite(fd, text, strlen(text), 0) != (ssize_t)strlen(text)) {
-        return runtime_fail(error, directory, "write the lock file");
+        /* On a full disk, settings can be restored all the same. */
+        ksmtuned_log(KSMTUNED_LOG_WARNING,
+                     "%s: can't write the process ID: %s: ksmctl will not find "
+                     "this ksmtuned: make room there and start it again",
+                     directory, g_strerror(errno));
     }
     return true;
 }

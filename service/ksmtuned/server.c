@@ -8,6 +8,7 @@
 #include <glib-unix.h>
 #include <grp.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -16,9 +17,10 @@
 #include "log.h"
 #include "server.h"
 
-#define SERVER_BACKLOG          64
 /* Descriptors are short: try again after this time. */
 #define SERVER_RETRY_MS         1000
+/* That many are kept for files, and what else is open. */
+#define SERVER_OTHER_FDS        32
 
 struct KsmtunedServer {
     KsmtunedClientShared *shared;
@@ -48,11 +50,35 @@ static gboolean server_retry(gpointer opaque)
     return G_SOURCE_REMOVE;
 }
 
+/* Engines must not take the descriptors that ksmd's settings need. */
+static bool server_is_full(const KsmtunedServer *server)
+{
+    struct rlimit limit;
+
+    return getrlimit(RLIMIT_NOFILE, &limit) == 0 &&
+           ksmtuned_server_clients(server) + SERVER_OTHER_FDS >=
+           limit.rlim_cur;
+}
+
+static void server_pause(KsmtunedServer *server, int reason)
+{
+    ksmtuned_log(KSMTUNED_LOG_WARNING,
+                 "can't accept another engine: %s: %u are connected, raise "
+                 "LimitNOFILE", g_strerror(reason),
+                 ksmtuned_server_clients(server));
+    server->source = 0;
+    server->retry = g_timeout_add(SERVER_RETRY_MS, server_retry, server);
+}
+
 static gboolean server_accept(gint fd, GIOCondition condition, gpointer opaque)
 {
     KsmtunedServer *server = opaque;
     int client;
 
+    if (server_is_full(server)) {
+        server_pause(server, EMFILE);
+        return G_SOURCE_REMOVE;
+    }
     client = accept4(fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
     if (client >= 0) {
         g_hash_table_add(server->clients,
@@ -62,12 +88,7 @@ static gboolean server_accept(gint fd, GIOCondition condition, gpointer opaque)
     }
     if (errno == EMFILE || errno == ENFILE || errno == ENOMEM ||
         errno == ENOBUFS) {
-        ksmtuned_log(KSMTUNED_LOG_WARNING,
-                     "can't accept another engine: %s: %u are connected, "
-                     "raise LimitNOFILE", g_strerror(errno),
-                     ksmtuned_server_clients(server));
-        server->source = 0;
-        server->retry = g_timeout_add(SERVER_RETRY_MS, server_retry, server);
+        server_pause(server, errno);
         return G_SOURCE_REMOVE;
     }
     return G_SOURCE_CONTINUE;
@@ -234,7 +255,7 @@ bool ksmtuned_server_listen(KsmtunedServer *server, const char *path,
     if (!server_bind(server, &address, gid, error)) {
         return false;
     }
-    if (listen(server->fd, SERVER_BACKLOG) < 0) {
+    if (listen(server->fd, SOMAXCONN) < 0) {
         return server_fail(error, path, "listen on the socket");
     }
     server_start_accepting(server);

@@ -17,6 +17,9 @@
 #include "policy-pressure.h"
 #include "tuner.h"
 
+/* What was lacking may be there again after this time. */
+#define TUNER_RETRY_S           60
+
 /* While ksmd runs on demand. */
 static const KsmtunedKsmdPlan tuner_boost_plan = {
     .values = {
@@ -42,6 +45,7 @@ struct KsmtunedTuner {
     bool held;                  /* someone stopped it in mid-plan */
     uint64_t wakeups;
     guint timer;
+    guint retry;                /* ksmd can't be set until then */
 };
 
 static void tuner_run(KsmtunedTuner *tuner);
@@ -117,6 +121,52 @@ static void tuner_read(KsmtunedTuner *tuner, KsmtunedDemandReadings *readings)
     };
 }
 
+static void tuner_cancel_retry(KsmtunedTuner *tuner)
+{
+    if (tuner->retry) {
+        g_source_remove(tuner->retry);
+        tuner->retry = 0;
+        tuner->host.usable = true;
+    }
+}
+
+static gboolean tuner_retry(gpointer opaque)
+{
+    KsmtunedTuner *tuner = opaque;
+
+    tuner->retry = 0;
+    tuner->host.usable = true;
+    tuner_run(tuner);
+    return G_SOURCE_REMOVE;
+}
+
+/* The state file needs them. */
+static bool tuner_error_passes(const GError *error)
+{
+    return g_error_matches(error, G_FILE_ERROR, G_FILE_ERROR_NOSPC) ||
+           g_error_matches(error, G_FILE_ERROR, G_FILE_ERROR_NOMEM) ||
+           g_error_matches(error, G_FILE_ERROR, G_FILE_ERROR_MFILE) ||
+           g_error_matches(error, G_FILE_ERROR, G_FILE_ERROR_NFILE);
+}
+
+static void tuner_give_up(KsmtunedTuner *tuner, const GError *error)
+{
+    bool passes = tuner_error_passes(error);
+
+    ksmtuned_log(KSMTUNED_LOG_ERROR,
+                 "can't set ksmd: %s; engines only learn their twins until %s",
+                 error->message, passes ?
+                 "it is tried again, in a minute or with a retune" :
+                 "ksmtuned is started again with the right to write there");
+    tuner->host.usable = false;
+    tuner->running = false;
+    tuner->demand_policy = (KsmtunedDemandPolicy) { 0 };
+    if (passes) {
+        tuner->retry = g_timeout_add_seconds(TUNER_RETRY_S, tuner_retry,
+                                             tuner);
+    }
+}
+
 static void tuner_apply(KsmtunedTuner *tuner, const KsmtunedKsmdPlan *plan,
                         bool runs)
 {
@@ -125,15 +175,9 @@ static void tuner_apply(KsmtunedTuner *tuner, const KsmtunedKsmdPlan *plan,
     if (ksmtuned_ksmd_apply(tuner->host.ksmd, plan, &error)) {
         tuner->wakeups += runs && !tuner->running;
         tuner->running = runs;
-        return;
+    } else {
+        tuner_give_up(tuner, error);
     }
-    ksmtuned_log(KSMTUNED_LOG_ERROR,
-                 "can't set ksmd: %s; engines only learn their twins until "
-                 "ksmtuned is started again with the right to write there",
-                 error->message);
-    tuner->host.usable = false;
-    tuner->running = false;
-    tuner->demand_policy = (KsmtunedDemandPolicy) { 0 };
 }
 
 /* What can't be put back now is put back with the next plan, or at the end. */
@@ -169,13 +213,14 @@ static int64_t tuner_run_demand(KsmtunedTuner *tuner)
     if (decision.end_service) {
         ksmtuned_demand_end_service(&tuner->demand);
     }
-    if (decision.begin_service) {
-        ksmtuned_demand_begin_service(&tuner->demand);
-    }
     if (decision.boost && !tuner->running) {
         tuner_apply(tuner, &tuner_boost_plan, true);
     } else if (!decision.boost && tuner->running) {
         tuner_restore(tuner);
+    }
+    /* Where ksmd can't be set, they wait on. */
+    if (decision.begin_service && tuner->running) {
+        ksmtuned_demand_begin_service(&tuner->demand);
     }
     return decision.next_ms;
 }
@@ -390,6 +435,7 @@ KsmtunedTuner *ksmtuned_tuner_new(const KsmtunedTunerHost *host,
 bool ksmtuned_tuner_stop(KsmtunedTuner *tuner)
 {
     tuner_run_after(tuner, -1);
+    tuner_cancel_retry(tuner);
     tuner->host.usable = false;
     return !ksmtuned_ksmd_is_changed(tuner->host.ksmd) || tuner_restore(tuner);
 }
@@ -407,6 +453,7 @@ void ksmtuned_tuner_free(KsmtunedTuner *tuner)
 void ksmtuned_tuner_retune(KsmtunedTuner *tuner)
 {
     tuner->held = false;
+    tuner_cancel_retry(tuner);
     if (tuner->host.usable) {
         tuner_run(tuner);
     }

@@ -471,6 +471,19 @@ def test_status_text(host):
         check(re.search(f'^{name} ', text, re.M), f'no {name} in {text}')
 
 
+def test_status_absurd_figures(host):
+    """Figures that are no amount of memory are not known."""
+    host.hide_ksmd()
+    host.set('pages_sharing', 2 ** 63 - 1)
+    host.add_mount('0:50', pages_used=2 ** 63 // PAGE,
+                   pages_allocated=2 ** 63 // PAGE - 1,
+                   pages_sharing=-2 ** 63, ksm_zero_pages=-1)
+    status = host.status()
+    check('saved_bytes' not in status, str(status))
+    check_equal(status['ksmfs'], [
+        {'device': '0:50', 'allocated_bytes': 2 ** 63 - PAGE}], 'mounts')
+
+
 def test_status_old_kernels(host):
     """What an older kernel doesn't tell is not known, instead of 0."""
     os.unlink(host.ksm / 'ksm_zero_pages')

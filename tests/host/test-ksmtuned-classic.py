@@ -111,6 +111,21 @@ def test_merged_pages_count_once(bed):
     check(f'({2 * held - held + held // 4} KiB of' in bed.log(), bed.log())
 
 
+def test_absurd_figures(bed):
+    """what KSM can't have merged doesn't count, nor does memory nobody has"""
+    bed.configure()
+    bed.memory(available=RESERVE - 1)
+    bed.guest(100, 8 * GIB, merged=4 * GIB)
+    bed.set('pages_shared', 2 ** 63 - 1)
+    bed.start()
+    bed.retune()
+    bed.wait_log(f'{8 * GIB} KiB of {TOTAL} committed')
+    bed.set('pages_shared', -1)
+    bed.memory(available=2 ** 64 - 1)
+    bed.retune()
+    bed.wait_log(f'{4 * GIB} KiB of {TOTAL} committed, {2 ** 50} free')
+
+
 def test_guests(bed):
     """all ways to call a QEMU, and nothing else"""
     bed.configure()

@@ -96,6 +96,12 @@ class Daemon(Bed):
 
     def start(self, *more, environment=None, stderr=None):
         """STDERR: where the log goes, if not into a file."""
+        self.launch(*more, environment=environment, stderr=stderr)
+        wait_for(self.listens, "the socket")
+        return self
+
+    def launch(self, *more, environment=None, stderr=None):
+        """As start(), but doesn't wait until it listens."""
         arguments = self.command_line(
             *([f"--stats-file={self.stats_file}"] if self.stats_file else []),
             *more)
@@ -104,8 +110,6 @@ class Daemon(Bed):
                 arguments, stderr=stderr or log,
                 env={**(environment or os.environ), **self.bus},
                 stdin=subprocess.DEVNULL)
-        wait_for(self.listens, "the socket")
-        return self
 
     def listens(self):
         check(self.process.poll() is None, "ksmtuned ended: " + self.log())

@@ -1,0 +1,82 @@
+/*
+ * What ksmctl shows of a host
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+#include <glib.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "fuzz.h"
+#include "shown.h"
+#include "status.h"
+
+/* In place of stdout; the caller frees @text when it is closed. */
+static FILE *shown_begin(char **text, size_t *size)
+{
+    FILE *terminal = stdout;
+
+    stdout = open_memstream(text, size);
+    g_assert_nonnull(stdout);
+    return terminal;
+}
+
+static void shown_end(FILE *terminal, const char *const *text,
+                      const size_t *size)
+{
+    const char *c;
+
+    fclose(stdout);
+    stdout = terminal;
+    g_assert_cmpuint(strlen(*text), ==, *size);
+    for (c = *text; *c; c++) {
+        g_assert_true(g_ascii_isprint(*c) || *c == '\n');
+    }
+}
+
+static void check_status(const KsmctlSnapshot *snapshot,
+                         const KsmctlHost *host,
+                         void (*print)(const KsmctlSnapshot *,
+                                       const KsmctlHost *), bool json)
+{
+    char *text;
+    size_t size;
+    FILE *terminal = shown_begin(&text, &size);
+
+    print(snapshot, host);
+    shown_end(terminal, (const char *const *)&text, &size);
+    if (json) {
+        fuzz_check_json(text);
+    }
+    free(text);
+}
+
+static void check_domains(KsmctlHost *host, bool json)
+{
+    const KsmctlCommand domains = { .name = "domains", .arguments = "" };
+    char *arguments[] = { (char *)"domains", (char *)"--json", NULL };
+    char *text;
+    size_t size;
+    FILE *terminal = shown_begin(&text, &size);
+
+    g_assert_cmpint(ksmctl_domains(&domains, host, json ? 2 : 1, arguments),
+                    ==, EXIT_SUCCESS);
+    shown_end(terminal, (const char *const *)&text, &size);
+    if (json) {
+        fuzz_check_json(text);
+    }
+    free(text);
+}
+
+void fuzz_check_shown(KsmctlHost *host, KsmctlMeter *meter)
+{
+    KsmctlSnapshot snapshot = { 0 };
+
+    ksmctl_snapshot_take(&snapshot, host, meter);
+    check_status(&snapshot, host, ksmctl_status_json, true);
+    check_status(&snapshot, host, ksmctl_status_text, false);
+    ksmctl_snapshot_clear(&snapshot);
+    check_domains(host, true);
+    check_domains(host, false);
+}
