@@ -12,9 +12,7 @@
  * What stands before the command, which then begins the arguments.  False:
  * wrong usage, which was said.  In @version whether that was asked for.
  */
-bool ksmctl_options_parse_first(KsmctlHost *host, bool *version,
+bool ksmctl_options_parse_first(KsmHost *host, bool *version,
                                 int *argc, char ***argv);
-
-void ksmctl_host_clear(KsmctlHost *host);
 
 #endif

@@ -27,7 +27,7 @@ typedef struct UnmergeNeeds {
     uint64_t available_kib;
 } UnmergeNeeds;
 
-static bool unmerge_needs(const KsmctlHost *host, UnmergeNeeds *needs)
+static bool unmerge_needs(const KsmHost *host, UnmergeNeeds *needs)
 {
     KsmFigure sharing = ksm_sysfs_figure(host->sysfs_root, "pages_sharing");
     KsmFigure zero = ksm_sysfs_figure(host->sysfs_root, "ksm_zero_pages");
@@ -89,7 +89,7 @@ static bool unmerge_confirmed(const UnmergeNeeds *needs)
     return true;
 }
 
-static int unmerge_do(const KsmctlHost *host)
+static int unmerge_do(const KsmHost *host)
 {
     KsmFigure run;
 
@@ -107,7 +107,7 @@ static int unmerge_do(const KsmctlHost *host)
     return EXIT_SUCCESS;
 }
 
-int ksmctl_unmerge(const KsmctlCommand *command, KsmctlHost *host,
+int ksmctl_unmerge(const KsmctlCommand *command, KsmHost *host,
                    int argc, char **argv)
 {
     gboolean yes = FALSE;

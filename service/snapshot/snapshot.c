@@ -15,7 +15,7 @@
 #define NEWS_US         1500000
 #define NEWS_POLL_US    50000
 
-static KsmFigure meter_read(KsmctlMeter *meter)
+static KsmFigure meter_read(KsmMeter *meter)
 {
     uint64_t cpu_ns = 0;
 
@@ -26,22 +26,22 @@ static KsmFigure meter_read(KsmctlMeter *meter)
     return (KsmFigure) { meter->running, cpu_ns };
 }
 
-static void meter_await_engines(const KsmctlMeter *meter,
-                                const KsmctlHost *host)
+static void meter_await_engines(const KsmMeter *meter,
+                                const KsmHost *host)
 {
     int64_t until_us = g_get_monotonic_time() + NEWS_US;
 
     while (meter->engines->list->len && g_get_monotonic_time() < until_us &&
-           ksmctl_stats_time(host) == meter->engines->at_us) {
+           ksm_stats_time(host) == meter->engines->at_us) {
         g_usleep(NEWS_POLL_US);
     }
 }
 
-void ksmctl_meter_start(KsmctlMeter *meter, const KsmctlHost *host)
+void ksm_meter_start(KsmMeter *meter, const KsmHost *host)
 {
-    *meter = (KsmctlMeter) {
+    *meter = (KsmMeter) {
         .schedstat = ksm_ksmd_find_schedstat(host->proc_root),
-        .engines = ksmctl_engines_read(host),
+        .engines = ksm_engines_read(host),
     };
     meter_read(meter);
     if (meter->running) {
@@ -50,15 +50,15 @@ void ksmctl_meter_start(KsmctlMeter *meter, const KsmctlHost *host)
     meter_await_engines(meter, host);
 }
 
-void ksmctl_meter_clear(KsmctlMeter *meter)
+void ksm_meter_clear(KsmMeter *meter)
 {
     g_free(meter->schedstat);
-    ksmctl_engines_free(meter->engines);
+    ksm_engines_free(meter->engines);
 }
 
-static void snapshot_take_cpu(KsmctlSnapshot *snapshot, KsmctlMeter *meter)
+static void snapshot_take_cpu(KsmSnapshot *snapshot, KsmMeter *meter)
 {
-    KsmctlMeter before = *meter;
+    KsmMeter before = *meter;
 
     snapshot->ksmd_cpu_ns = meter_read(meter);
     snapshot->percent_known = before.running && meter->running &&
@@ -71,18 +71,18 @@ static void snapshot_take_cpu(KsmctlSnapshot *snapshot, KsmctlMeter *meter)
     }
 }
 
-static void snapshot_take_engines(KsmctlSnapshot *snapshot, KsmctlMeter *meter,
-                                  const KsmctlHost *host)
+static void snapshot_take_engines(KsmSnapshot *snapshot, KsmMeter *meter,
+                                  const KsmHost *host)
 {
-    KsmctlEngines *engines = ksmctl_engines_read(host);
+    KsmEngines *engines = ksm_engines_read(host);
 
-    ksmctl_engines_measure(engines, meter->engines);
-    ksmctl_engines_free(meter->engines);
+    ksm_engines_measure(engines, meter->engines);
+    ksm_engines_free(meter->engines);
     meter->engines = engines;
     snapshot->engines = engines;
 }
 
-KsmFigure ksmctl_bytes(KsmFigure pages)
+KsmFigure ksm_pages_bytes(KsmFigure pages)
 {
     pages.value *= ksm_page_size();
     return pages;
@@ -92,11 +92,11 @@ KsmFigure ksmctl_bytes(KsmFigure pages)
 static KsmFigure saved_bytes(KsmFigure pages, KsmFigure zero_pages)
 {
     pages.value += zero_pages.value;
-    return ksmctl_bytes(pages);
+    return ksm_pages_bytes(pages);
 }
 
-void ksmctl_snapshot_take(KsmctlSnapshot *snapshot, const KsmctlHost *host,
-                          KsmctlMeter *meter)
+void ksm_snapshot_take(KsmSnapshot *snapshot, const KsmHost *host,
+                       KsmMeter *meter)
 {
     const char *root = host->sysfs_root;
 
@@ -108,17 +108,17 @@ void ksmctl_snapshot_take(KsmctlSnapshot *snapshot, const KsmctlHost *host,
     snapshot->max_kernel_pages = ksm_sysfs_figure(root, "max_kernel_pages");
     snapshot_take_cpu(snapshot, meter);
     snapshot_take_engines(snapshot, meter, host);
-    snapshot->guests = ksmctl_guests_find(host, snapshot->engines);
+    snapshot->guests = ksm_guests_find(host, snapshot->engines);
     snapshot->mounts = ksm_mounts_find(host->ksmfs_root, host->proc_root);
 }
 
-void ksmctl_snapshot_clear(KsmctlSnapshot *snapshot)
+void ksm_snapshot_clear(KsmSnapshot *snapshot)
 {
     g_clear_pointer(&snapshot->guests, g_ptr_array_unref);
     g_clear_pointer(&snapshot->mounts, g_ptr_array_unref);
 }
 
-KsmFigure ksmctl_mount_saved(const KsmMount *mount)
+KsmFigure ksm_mount_saved(const KsmMount *mount)
 {
     return saved_bytes(mount->pages_sharing, mount->ksm_zero_pages);
 }

@@ -3,7 +3,7 @@
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  *
- * Whatever is in that file, ksmctl goes on.  The parser of json-glib calls
+ * Whatever is in that file, its readers go on.  The parser of json-glib calls
  * itself for each bracket and has extensions, comments among them.  So the
  * text is looked over first: how deep its brackets go, and that outside of
  * strings it has no characters but those that JSON has there.
@@ -11,6 +11,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <stdbool.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -26,7 +27,7 @@
 /* It is written once a second, if anything has changed. */
 #define STATS_SETTLED_US        1500000
 
-static char *stats_path(const KsmctlHost *host)
+static char *stats_path(const KsmHost *host)
 {
     return g_build_filename(host->runtime_dir, STATS_NAME, NULL);
 }
@@ -97,7 +98,7 @@ static int stats_read_file(const char *path, size_t size_max, char **text,
 }
 
 /* Of the ksmtuned that runs; 0: none does. */
-static pid_t stats_writer(const KsmctlHost *host)
+static pid_t stats_writer(const KsmHost *host)
 {
     g_autofree char *path = g_build_filename(host->runtime_dir, "lock", NULL);
     g_autofree char *text = NULL;
@@ -184,14 +185,14 @@ static const char *stats_way_out(int fault)
                "--stats-file";
     case EACCES:
     case EPERM:
-        return "run ksmctl as root";
+        return "run as root";
     default:
         return "remove it and restart ksmtuned";
     }
 }
 
-JsonObject *ksmctl_stats_read(const KsmctlHost *host, int64_t *at_us,
-                              char **fault)
+JsonObject *ksm_stats_read(const KsmHost *host, int64_t *at_us,
+                           char **fault)
 {
     g_autofree char *path = stats_path(host);
     g_autofree char *text = NULL;
@@ -220,7 +221,7 @@ JsonObject *ksmctl_stats_read(const KsmctlHost *host, int64_t *at_us,
     return stats;
 }
 
-int64_t ksmctl_stats_time(const KsmctlHost *host)
+int64_t ksm_stats_time(const KsmHost *host)
 {
     g_autofree char *path = stats_path(host);
     struct stat info;

@@ -3,12 +3,12 @@
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
-#ifndef KSMCTL_STATS_FILE_H
-#define KSMCTL_STATS_FILE_H
+#ifndef KSM_STATS_FILE_H
+#define KSM_STATS_FILE_H
 
 #include <json-glib/json-glib.h>
 
-#include "command.h"
+#include "host/host.h"
 
 /*
  * stats.json of the runtime directory, which the caller unrefs.  NULL: there
@@ -19,10 +19,10 @@
  * g_get_real_time().  That is when the file was written, or shortly before
  * now: it would have been written again, had they changed.
  */
-JsonObject *ksmctl_stats_read(const KsmctlHost *host, int64_t *at_us,
-                              char **fault);
+JsonObject *ksm_stats_read(const KsmHost *host, int64_t *at_us,
+                           char **fault);
 
 /* The same of what is there now; 0: nothing. */
-int64_t ksmctl_stats_time(const KsmctlHost *host);
+int64_t ksm_stats_time(const KsmHost *host);
 
 #endif

@@ -3,31 +3,31 @@
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
-#ifndef KSMCTL_SNAPSHOT_H
-#define KSMCTL_SNAPSHOT_H
+#ifndef KSM_SNAPSHOT_H
+#define KSM_SNAPSHOT_H
 
-#include "guest.h"
+#include "guests.h"
 #include "host/mounts.h"
 #include "host/sysfs.h"
 
 /* Measures from one snapshot to the next: ksmd's CPU time, and engines. */
-typedef struct KsmctlMeter {
+typedef struct KsmMeter {
     char *schedstat;            /* NULL: ksmd can't be seen */
     bool running;               /* cpu_ns and at_us are set */
     uint64_t cpu_ns;
     int64_t at_us;
-    KsmctlEngines *engines;     /* the latest */
-} KsmctlMeter;
+    KsmEngines *engines;     /* the latest */
+} KsmMeter;
 
 /*
  * For the first snapshot, this takes a quarter of a second where ksmd can be
  * seen, and 1.5 s at most where there are engines: until there is news of
  * them, or there has been none for that long.
  */
-void ksmctl_meter_start(KsmctlMeter *meter, const KsmctlHost *host);
-void ksmctl_meter_clear(KsmctlMeter *meter);
+void ksm_meter_start(KsmMeter *meter, const KsmHost *host);
+void ksm_meter_clear(KsmMeter *meter);
 
-typedef struct KsmctlSnapshot {
+typedef struct KsmSnapshot {
     KsmFigure run;
     KsmFigure saved_bytes;      /* by KSM, in all of the host */
     KsmFigure profit_bytes;     /* that, less what KSM itself needs */
@@ -35,19 +35,19 @@ typedef struct KsmctlSnapshot {
     KsmFigure ksmd_cpu_ns;      /* since boot */
     bool percent_known;
     double ksmd_percent;        /* of a core, since the snapshot before */
-    GPtrArray *guests;          /* of KsmctlGuest */
-    const KsmctlEngines *engines; /* of the meter */
+    GPtrArray *guests;          /* of KsmGuest */
+    const KsmEngines *engines; /* of the meter */
     GPtrArray *mounts;          /* of KsmMount */
-} KsmctlSnapshot;
+} KsmSnapshot;
 
 /* It ends before @meter takes another one. */
-void ksmctl_snapshot_take(KsmctlSnapshot *snapshot, const KsmctlHost *host,
-                          KsmctlMeter *meter);
-void ksmctl_snapshot_clear(KsmctlSnapshot *snapshot);
+void ksm_snapshot_take(KsmSnapshot *snapshot, const KsmHost *host,
+                       KsmMeter *meter);
+void ksm_snapshot_clear(KsmSnapshot *snapshot);
 
 /* In bytes. */
-KsmFigure ksmctl_mount_saved(const KsmMount *mount);
+KsmFigure ksm_mount_saved(const KsmMount *mount);
 /* @pages in bytes. */
-KsmFigure ksmctl_bytes(KsmFigure pages);
+KsmFigure ksm_pages_bytes(KsmFigure pages);
 
 #endif

@@ -14,17 +14,17 @@
 
 #define NS_PER_US       1000.0
 
-const char *const ksmctl_engine_figure_names[KSMCTL_ENGINE_FIGURES] = {
-    [KSMCTL_ENGINE_RAM_BYTES] = "ram_bytes",
-    [KSMCTL_ENGINE_FULL_SCANS] = "full_scans",
-    [KSMCTL_ENGINE_PAGES_HASHED] = "pages_hashed",
-    [KSMCTL_ENGINE_PAGES_TWINS] = "pages_twins",
-    [KSMCTL_ENGINE_PAGES_ZERO] = "pages_zero",
-    [KSMCTL_ENGINE_PAGES_MARKED] = "pages_marked",
-    [KSMCTL_ENGINE_KSMFS_SHARING_PAGES] = "ksmfs_sharing_pages",
-    [KSMCTL_ENGINE_COW_BREAKS] = "cow_breaks",
-    [KSMCTL_ENGINE_CPU_NS] = "cpu_ns",
-    [KSMCTL_ENGINE_METADATA_BYTES] = "metadata_bytes",
+const char *const ksm_engine_figure_names[KSM_ENGINE_FIGURES] = {
+    [KSM_ENGINE_RAM_BYTES] = "ram_bytes",
+    [KSM_ENGINE_FULL_SCANS] = "full_scans",
+    [KSM_ENGINE_PAGES_HASHED] = "pages_hashed",
+    [KSM_ENGINE_PAGES_TWINS] = "pages_twins",
+    [KSM_ENGINE_PAGES_ZERO] = "pages_zero",
+    [KSM_ENGINE_PAGES_MARKED] = "pages_marked",
+    [KSM_ENGINE_KSMFS_SHARING_PAGES] = "ksmfs_sharing_pages",
+    [KSM_ENGINE_COW_BREAKS] = "cow_breaks",
+    [KSM_ENGINE_CPU_NS] = "cpu_ns",
+    [KSM_ENGINE_METADATA_BYTES] = "metadata_bytes",
 };
 
 /* Any other would not fit where they are shown. */
@@ -101,7 +101,7 @@ static GPtrArray *engine_read_backends(JsonObject *object)
     return array ? g_steal_pointer(&backends) : NULL;
 }
 
-static void engine_free(KsmctlEngine *engine)
+static void engine_free(KsmEngine *engine)
 {
     g_free(engine->name);
     g_clear_pointer(&engine->backends, g_ptr_array_unref);
@@ -110,18 +110,18 @@ static void engine_free(KsmctlEngine *engine)
 }
 
 /* NULL: whose it is, it doesn't say. */
-static KsmctlEngine *engine_read(JsonObject *object)
+static KsmEngine *engine_read(JsonObject *object)
 {
     KsmFigure pid = engine_figure(object, "pid", 1, G_MAXINT32);
     /* In bytes, and added to others, they still are a number. */
     int64_t max = G_MAXINT64 / 4 / ksm_page_size();
-    KsmctlEngine *engine;
+    KsmEngine *engine;
     int i;
 
     if (!pid.known) {
         return NULL;
     }
-    engine = g_new0(KsmctlEngine, 1);
+    engine = g_new0(KsmEngine, 1);
     engine->pid = pid.value;
     engine->name = g_strdup(engine_string(object, "name"));
     engine->state = engine_word(engine_states,
@@ -130,12 +130,12 @@ static KsmctlEngine *engine_read(JsonObject *object)
     engine->limit = g_strdup(engine_string(object, "limit"));
     engine->reported_ms = engine_figure(object, "reported_ms", 0,
                                         G_MAXINT64 / 1000);
-    for (i = 0; i < KSMCTL_ENGINE_FIGURES; i++) {
-        const char *name = ksmctl_engine_figure_names[i];
+    for (i = 0; i < KSM_ENGINE_FIGURES; i++) {
+        const char *name = ksm_engine_figure_names[i];
 
         engine->figures[i] =
             engine_figure(object, name, 0,
-                          i == KSMCTL_ENGINE_KSMFS_SHARING_PAGES ?
+                          i == KSM_ENGINE_KSMFS_SHARING_PAGES ?
                           max : G_MAXINT64);
     }
     return engine;
@@ -143,22 +143,22 @@ static KsmctlEngine *engine_read(JsonObject *object)
 
 static int engine_compare(gconstpointer a, gconstpointer b)
 {
-    const KsmctlEngine *one = *(KsmctlEngine *const *)a;
-    const KsmctlEngine *other = *(KsmctlEngine *const *)b;
+    const KsmEngine *one = *(KsmEngine *const *)a;
+    const KsmEngine *other = *(KsmEngine *const *)b;
 
     return (one->pid > other->pid) - (one->pid < other->pid);
 }
 
 /* The first of each process. */
-static void engines_read_list(KsmctlEngines *engines, JsonArray *array)
+static void engines_read_list(KsmEngines *engines, JsonArray *array)
 {
     g_autoptr(GHashTable) pids = g_hash_table_new(NULL, NULL);
     guint i;
 
     for (i = 0; i < json_array_get_length(array); i++) {
         JsonNode *node = json_array_get_element(array, i);
-        KsmctlEngine *engine = JSON_NODE_HOLDS_OBJECT(node) ?
-                               engine_read(json_node_get_object(node)) : NULL;
+        KsmEngine *engine = JSON_NODE_HOLDS_OBJECT(node) ?
+                            engine_read(json_node_get_object(node)) : NULL;
 
         if (engine && g_hash_table_add(pids, GINT_TO_POINTER(engine->pid))) {
             g_ptr_array_add(engines->list, engine);
@@ -169,11 +169,11 @@ static void engines_read_list(KsmctlEngines *engines, JsonArray *array)
     g_ptr_array_sort(engines->list, engine_compare);
 }
 
-KsmctlEngines *ksmctl_engines_read(const KsmctlHost *host)
+KsmEngines *ksm_engines_read(const KsmHost *host)
 {
-    KsmctlEngines *engines = g_new0(KsmctlEngines, 1);
+    KsmEngines *engines = g_new0(KsmEngines, 1);
     g_autoptr(JsonObject) stats =
-        ksmctl_stats_read(host, &engines->at_us, &engines->fault);
+        ksm_stats_read(host, &engines->at_us, &engines->fault);
     JsonArray *array = stats ? engine_array(stats, "engines") : NULL;
 
     engines->list = g_ptr_array_new_with_free_func(
@@ -183,12 +183,12 @@ KsmctlEngines *ksmctl_engines_read(const KsmctlHost *host)
     } else if (stats) {
         engines->fault = g_strdup_printf(
             "ksmtuned lists no engines in %s: restart it, as it is older than "
-            "ksmctl", host->runtime_dir);
+            "this program", host->runtime_dir);
     }
     return engines;
 }
 
-void ksmctl_engines_free(KsmctlEngines *engines)
+void ksm_engines_free(KsmEngines *engines)
 {
     if (engines) {
         g_ptr_array_unref(engines->list);
@@ -197,14 +197,14 @@ void ksmctl_engines_free(KsmctlEngines *engines)
     }
 }
 
-KsmctlEngine *ksmctl_engines_lookup(const KsmctlEngines *engines, pid_t pid)
+KsmEngine *ksm_engines_lookup(const KsmEngines *engines, pid_t pid)
 {
     guint low = 0;
     guint high = engines->list->len;
 
     while (low < high) {
         guint middle = low + (high - low) / 2;
-        KsmctlEngine *engine = g_ptr_array_index(engines->list, middle);
+        KsmEngine *engine = g_ptr_array_index(engines->list, middle);
 
         if (engine->pid == pid) {
             return engine;
@@ -218,20 +218,20 @@ KsmctlEngine *ksmctl_engines_lookup(const KsmctlEngines *engines, pid_t pid)
 }
 
 /* How much @which has grown, for each of @units.  It never shrinks. */
-static KsmctlRate engine_rate(const KsmctlEngine *engine,
-                              const KsmctlEngine *before,
-                              KsmctlEngineFigure which, double units)
+static KsmRate engine_rate(const KsmEngine *engine,
+                           const KsmEngine *before,
+                           KsmEngineFigure which, double units)
 {
     KsmFigure now = engine->figures[which];
     KsmFigure then = before->figures[which];
 
     if (!now.known || !then.known || now.value < then.value) {
-        return (KsmctlRate) { false };
+        return (KsmRate) { false };
     }
-    return (KsmctlRate) { true, (now.value - then.value) / units };
+    return (KsmRate) { true, (now.value - then.value) / units };
 }
 
-static void engine_measure(KsmctlEngine *engine, const KsmctlEngine *before,
+static void engine_measure(KsmEngine *engine, const KsmEngine *before,
                            double us)
 {
     if (engine->reported_ms.known && before->reported_ms.known) {
@@ -243,23 +243,23 @@ static void engine_measure(KsmctlEngine *engine, const KsmctlEngine *before,
     }
     if (us > 0) {
         engine->cow_breaks_per_second =
-            engine_rate(engine, before, KSMCTL_ENGINE_COW_BREAKS,
+            engine_rate(engine, before, KSM_ENGINE_COW_BREAKS,
                         us / G_USEC_PER_SEC);
         engine->cpu_percent =
-            engine_rate(engine, before, KSMCTL_ENGINE_CPU_NS,
+            engine_rate(engine, before, KSM_ENGINE_CPU_NS,
                         us * NS_PER_US / 100);
     }
 }
 
-void ksmctl_engines_measure(KsmctlEngines *engines,
-                            const KsmctlEngines *before)
+void ksm_engines_measure(KsmEngines *engines,
+                         const KsmEngines *before)
 {
     double us = engines->at_us - before->at_us;
     guint i;
 
     for (i = 0; i < engines->list->len; i++) {
-        KsmctlEngine *engine = g_ptr_array_index(engines->list, i);
-        KsmctlEngine *then = ksmctl_engines_lookup(before, engine->pid);
+        KsmEngine *engine = g_ptr_array_index(engines->list, i);
+        KsmEngine *then = ksm_engines_lookup(before, engine->pid);
 
         if (then) {
             engine_measure(engine, then, us);
