@@ -19,6 +19,7 @@
 
 #include "bus.h"
 #include "config.h"
+#include "host/listen.h"
 #include "host/memory.h"
 #include "host/sysfs.h"
 #include "ksmd.h"
@@ -30,8 +31,6 @@
 #define CONFIG_FILE             "/etc/ksmtuned.conf"
 #define RUNTIME_DIR             "/run/ksmtuned"
 #define PROC_ROOT               "/proc"
-/* The first descriptor that systemd passes. */
-#define LISTEN_FDS_START        3
 
 typedef struct Options {
     char *runtime_dir;
@@ -186,15 +185,13 @@ static void ksmtuned_collect(KsmtunedFigures *figures, void *opaque)
 
 static bool ksmtuned_listen(Ksmtuned *k)
 {
-    const char *listen_pid = g_getenv("LISTEN_PID");
-    const char *listen_fds = g_getenv("LISTEN_FDS");
     g_autoptr(GError) error = NULL;
-    bool ok;
+    int fd = ksm_listen_passed(&error);
+    bool ok = !error;
 
-    if (listen_pid && listen_fds && atoi(listen_pid) == getpid() &&
-        atoi(listen_fds) > 0) {
-        ok = ksmtuned_server_adopt(k->server, LISTEN_FDS_START, &error);
-    } else {
+    if (fd >= 0) {
+        ksmtuned_server_adopt(k->server, fd);
+    } else if (ok) {
         const char *path = k->options.socket ? k->options.socket :
                                                k->runtime->socket_path;
 
