@@ -180,6 +180,8 @@ static void ksmtuned_collect(KsmtunedFigures *figures, void *opaque)
     figures->twins_told = ksmtuned_domain_twins_told(k->domain);
     figures->demand_waiting_pages = ksmtuned_tuner_waiting_pages(k->tuner);
     figures->ksmd_wakeups = ksmtuned_tuner_wakeups(k->tuner);
+    figures->policy = ksmtuned_tuner_policy(k->tuner);
+    figures->decisions = ksmtuned_tuner_decisions(k->tuner);
     figures->ksmd_running = ksmtuned_ksmd_runs(k->ksmd);
 }
 

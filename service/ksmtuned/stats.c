@@ -64,11 +64,14 @@ char *ksmtuned_stats_json(KsmtunedStats *stats)
                            "\"ksmd_running\": %s, "
                            "\"demand_waiting_pages\": %" PRIu64 ", "
                            "\"ksmd_wakeups\": %" PRIu64 ", "
+                           "\"policy\": \"%s\", "
+                           "\"decisions\": %" PRIu64 ", "
                            "\"engines\": %s}\n",
                            f.clients, f.index_entries, f.index_shared,
                            f.index_bytes, f.twins_told, stats_cpu_ns(),
                            f.ksmd_running ? "true" : "false",
                            f.demand_waiting_pages, f.ksmd_wakeups,
+                           f.policy, f.decisions,
                            engines ? engines : "[]");
 }
 

@@ -23,6 +23,8 @@ typedef struct KsmtunedFigures {
     uint64_t twins_told;        /* entries told to have a twin, ever */
     uint64_t demand_waiting_pages;
     uint64_t ksmd_wakeups;
+    const char *policy;         /* in force */
+    uint64_t decisions;         /* of policies */
     bool ksmd_running;
     char *engines;              /* JSON array; freed by who asks for figures */
 } KsmtunedFigures;

@@ -103,8 +103,25 @@ def test_stats_log(daemon):
     daemon.wait_log('"clients": 1')
     wanted = {'clients', 'index_entries', 'index_shared', 'index_bytes',
               'twins_told', 'cpu_ns', 'ksmd_running', 'demand_waiting_pages',
-              'ksmd_wakeups', 'engines'}
+              'ksmd_wakeups', 'policy', 'decisions', 'engines'}
     check_equal(set(daemon.stats()), wanted, 'keys')
+
+
+def test_stats_policy(daemon):
+    """The statistics tell the policy in force, and count its decisions."""
+    daemon.start()
+    daemon.wait_stats(policy='classic')
+    daemon.engine().check_silent()
+    daemon.wait_stats(policy='demand')
+    daemon.stop()
+    for policy in 'classic-strict', 'pressure':
+        Path(daemon.config).write_text(f'KSM_POLICY={policy}\n')
+        daemon.start()
+        daemon.wait_stats(policy=policy, decisions=0)
+        for decisions in 1, 2:
+            daemon.process.send_signal(signal.SIGUSR1)
+            daemon.wait_stats(policy=policy, decisions=decisions)
+        daemon.stop()
 
 
 def test_stats_file(daemon):
