@@ -345,6 +345,17 @@ def test_status_old_kernels(host):
     check(re.search(r'^ +3( +-){9}$', text, re.M), text)
 
 
+def test_status_mounts(host):
+    """A path is that which is seen here, else by process 1."""
+    host.add_mount('0:50', '/here')
+    host.add_mount('0:51', '/there', seen_by='1')
+    host.add_mount('0:52')
+    with open(host.proc / '1/mountinfo', 'a') as f:
+        f.write('90 26 0:50 / /not-here rw shared:9 - ksmfs ksmfs rw\n')
+    check_equal([mount.get('path') for mount in host.status()['ksmfs']],
+                ['/here', '/there', None], 'paths')
+
+
 def test_escaping(host):
     """No guest's name drives the terminal, or breaks JSON."""
     names = {1: b'\x1b[2Jclear', 2: b'line\nfeed\r\ttab\x7f',
