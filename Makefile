@@ -8,7 +8,7 @@ KSMTUNED := $(BUILD)/service/ksmtuned
 
 .PHONY: all deps source qemu service guest kmod kmod-install kmod-remove \
         kmod-guest kmod-6.1 kmod-7.3 kmod-debug stock-qemu \
-        original-ksmtuned run run-arguments \
+        original-ksmtuned promtool run run-arguments \
         check check-all check-kvm-work check-kmod check-kmod-kernels \
         check-kmod-debug check-kmod-static check-kmod-torture \
         check-kmod-install check-sanitize check-valgrind check-qemu torture \
@@ -87,7 +87,12 @@ stock-qemu: deps
 	@scripts/stock-qemu
 
 original-ksmtuned: deps
-	@scripts/original-ksmtuned
+	@scripts/unpack-package ksmtuned $(BUILD)/original-ksmtuned \
+	    usr/sbin/ksmtuned etc/ksmtuned.conf
+
+# Checks metrics, alerts and dashboards.
+promtool: deps
+	@scripts/unpack-package prometheus $(BUILD)/promtool usr/bin/promtool
 
 kmod-guest: guest
 	@scripts/kmod-build $(BUILD)/guest/headers/build $(BUILD)/kmod-guest W=1
@@ -110,7 +115,7 @@ run: run-arguments qemu service guest \
      $(if $(filter ksmfs,$(BACKEND)),kmod-guest)
 	@python3 scripts/run-demo
 
-check: qemu service guest kmod-guest stock-qemu original-ksmtuned
+check: qemu service guest kmod-guest stock-qemu original-ksmtuned promtool
 	tests/run-checks $(BUILD) series engine service qemu qemu-with-ksm host \
 	    kmod kvm
 
@@ -146,7 +151,7 @@ check-kmod-install: $(BUILD)/kernel-6.12/recipe
 	tests/run-checks $(BUILD) kmod-install
 
 # The sanitized builds stand beside the others.
-check-sanitize: source
+check-sanitize: source original-ksmtuned promtool
 	rm -rf $(BUILD)/service-sanitize
 	meson setup -Db_sanitize=address,undefined \
 	    -Db_lundef=false $(BUILD)/service-sanitize service
@@ -159,7 +164,7 @@ check-sanitize: source
 	    qtest-x86_64/ksm-rendezvous-test test-ksm-budget \
 	    test-ksm-hasher test-ksm-marks test-ksm-tracker
 
-check-valgrind: service original-ksmtuned
+check-valgrind: service original-ksmtuned promtool
 	meson test -C $(BUILD)/service --setup=valgrind
 	meson test -C $(BUILD)/service --setup=valgrindhost
 

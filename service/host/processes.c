@@ -48,18 +48,58 @@ static char *process_name_of_option(const char *option)
     return parts[0] && !strchr(parts[0], '=') ? g_strdup(parts[0]) : NULL;
 }
 
-static char *process_name(const char *arguments, const char *end)
+/* What follows -@option, or --@option, from @argument on; NULL: nothing. */
+static const char *process_option(const char *argument, const char *end,
+                                  const char *option)
 {
-    const char *argument;
-
-    for (argument = arguments; argument;
-         argument = process_next_argument(argument, end)) {
-        if (!strcmp(argument, "-name") || !strcmp(argument, "--name")) {
-            argument = process_next_argument(argument, end);
-            return argument ? process_name_of_option(argument) : NULL;
+    for (; argument; argument = process_next_argument(argument, end)) {
+        if (argument[0] == '-' &&
+            !strcmp(argument + (argument[1] == '-' ? 2 : 1), option)) {
+            return process_next_argument(argument, end);
         }
     }
     return NULL;
+}
+
+static char *process_name(const char *arguments, const char *end)
+{
+    const char *option = process_option(arguments, end, "name");
+
+    return option ? process_name_of_option(option) : NULL;
+}
+
+static char *process_uuid(const char *arguments, const char *end)
+{
+    const char *option = process_option(arguments, end, "uuid");
+
+    return option && g_uuid_string_is_valid(option) ?
+           g_ascii_strdown(option, -1) : NULL;
+}
+
+/* "ksm,id=..." or '{"qom-type": "ksm", ...}' */
+static bool process_object_is_engine(const char *option)
+{
+    g_autofree char *json = NULL;
+    g_auto(GStrv) words = NULL;
+
+    if (option[0] != '{') {
+        return g_str_has_prefix(option, "ksm,");
+    }
+    words = g_strsplit_set(option, " \t\r\n", -1);
+    json = g_strjoinv(NULL, words);
+    return strstr(json, "\"qom-type\":\"ksm\"") != NULL;
+}
+
+static bool process_has_engine(const char *arguments, const char *end)
+{
+    const char *option = arguments;
+
+    while ((option = process_option(option, end, "object"))) {
+        if (process_object_is_engine(option)) {
+            return true;
+        }
+    }
+    return false;
 }
 
 static char *process_command_line(const char *arguments, gsize size)
@@ -139,6 +179,8 @@ static KsmProcess *process_read(const char *proc_root, const char *pid)
     process = g_new0(KsmProcess, 1);
     process->pid = g_ascii_strtoull(pid, NULL, 10);
     process->name = process_name(arguments, arguments + size);
+    process->uuid = process_uuid(arguments, arguments + size);
+    process->has_engine = process_has_engine(arguments, arguments + size);
     process->command_line = process_command_line(arguments, size);
     process_read_resident(process, proc_root, pid);
     process->merging = process_merging(proc_root, pid);
@@ -148,6 +190,7 @@ static KsmProcess *process_read(const char *proc_root, const char *pid)
 void ksm_process_free(KsmProcess *process)
 {
     g_free(process->name);
+    g_free(process->uuid);
     g_free(process->command_line);
     g_free(process);
 }

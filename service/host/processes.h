@@ -24,6 +24,8 @@ typedef struct KsmProcessMerging {
 typedef struct KsmProcess {
     pid_t pid;
     char *name;                 /* of its -name; else NULL */
+    char *uuid;                 /* of its -uuid, in small letters; else NULL */
+    bool has_engine;            /* it was started with an -object ksm */
     char *command_line;         /* its arguments, with a space between two */
     bool resident_known;
     uint64_t resident_kib;      /* a merged page counts in each of its users */

@@ -28,60 +28,17 @@ const char *const ksm_engine_figure_names[KSM_ENGINE_FIGURES] = {
 };
 
 /* Any other would not fit where they are shown. */
-static const char *const engine_states[] = {
+const char *const ksm_engine_states[] = {
     "running", "idle", "stopped", "yielded", NULL
 };
-static const char *const engine_backends[] = {
+const char *const ksm_engine_backends[] = {
     "ksmd", "ksmfs", "null", NULL
 };
-
-/* NULL: @text, that may be NULL, is not one of @words. */
-static const char *engine_word(const char *const *words, const char *text)
-{
-    for (; text && *words; words++) {
-        if (!strcmp(*words, text)) {
-            return *words;
-        }
-    }
-    return NULL;
-}
-
-/* NULL: it isn't there, or is no string. */
-static const char *engine_string(JsonObject *object, const char *name)
-{
-    JsonNode *node = json_object_get_member(object, name);
-
-    return node && JSON_NODE_HOLDS_VALUE(node) &&
-           json_node_get_value_type(node) == G_TYPE_STRING ?
-           json_node_get_string(node) : NULL;
-}
-
-static KsmFigure engine_figure(JsonObject *object, const char *name,
-                               int64_t min, int64_t max)
-{
-    JsonNode *node = json_object_get_member(object, name);
-    KsmFigure figure = { false };
-
-    if (node && JSON_NODE_HOLDS_VALUE(node) &&
-        json_node_get_value_type(node) == G_TYPE_INT64) {
-        figure.value = json_node_get_int(node);
-        figure.known = figure.value >= min && figure.value <= max;
-    }
-    return figure.known ? figure : (KsmFigure) { false };
-}
-
-static JsonArray *engine_array(JsonObject *object, const char *name)
-{
-    JsonNode *node = json_object_get_member(object, name);
-
-    return node && JSON_NODE_HOLDS_ARRAY(node) ? json_node_get_array(node) :
-                                                 NULL;
-}
 
 /* NULL: they aren't there, or one of them is no backend. */
 static GPtrArray *engine_read_backends(JsonObject *object)
 {
-    JsonArray *array = engine_array(object, "backends");
+    JsonArray *array = ksm_stats_array(object, "backends");
     g_autoptr(GPtrArray) backends = g_ptr_array_new();
     guint i;
 
@@ -89,7 +46,7 @@ static GPtrArray *engine_read_backends(JsonObject *object)
         JsonNode *node = json_array_get_element(array, i);
         const char *text = JSON_NODE_HOLDS_VALUE(node) ?
                            json_node_get_string(node) : NULL;
-        const char *backend = engine_word(engine_backends, text);
+        const char *backend = ksm_stats_word(ksm_engine_backends, text);
 
         if (!backend) {
             return NULL;
@@ -112,7 +69,7 @@ static void engine_free(KsmEngine *engine)
 /* NULL: whose it is, it doesn't say. */
 static KsmEngine *engine_read(JsonObject *object)
 {
-    KsmFigure pid = engine_figure(object, "pid", 1, G_MAXINT32);
+    KsmFigure pid = ksm_stats_figure(object, "pid", 1, G_MAXINT32);
     /* In bytes, and added to others, they still are a number. */
     int64_t max = G_MAXINT64 / 4 / ksm_page_size();
     KsmEngine *engine;
@@ -123,20 +80,20 @@ static KsmEngine *engine_read(JsonObject *object)
     }
     engine = g_new0(KsmEngine, 1);
     engine->pid = pid.value;
-    engine->name = g_strdup(engine_string(object, "name"));
-    engine->state = engine_word(engine_states,
-                                engine_string(object, "state"));
+    engine->name = g_strdup(ksm_stats_string(object, "name"));
+    engine->state = ksm_stats_word(ksm_engine_states,
+                                   ksm_stats_string(object, "state"));
     engine->backends = engine_read_backends(object);
-    engine->limit = g_strdup(engine_string(object, "limit"));
-    engine->reported_ms = engine_figure(object, "reported_ms", 0,
-                                        G_MAXINT64 / 1000);
+    engine->limit = g_strdup(ksm_stats_string(object, "limit"));
+    engine->reported_ms = ksm_stats_figure(object, "reported_ms", 0,
+                                           G_MAXINT64 / 1000);
     for (i = 0; i < KSM_ENGINE_FIGURES; i++) {
         const char *name = ksm_engine_figure_names[i];
 
         engine->figures[i] =
-            engine_figure(object, name, 0,
-                          i == KSM_ENGINE_KSMFS_SHARING_PAGES ?
-                          max : G_MAXINT64);
+            ksm_stats_figure(object, name, 0,
+                             i == KSM_ENGINE_KSMFS_SHARING_PAGES ?
+                             max : G_MAXINT64);
     }
     return engine;
 }
@@ -174,10 +131,13 @@ KsmEngines *ksm_engines_read(const KsmHost *host)
     KsmEngines *engines = g_new0(KsmEngines, 1);
     g_autoptr(JsonObject) stats =
         ksm_stats_read(host, &engines->at_us, &engines->fault);
-    JsonArray *array = stats ? engine_array(stats, "engines") : NULL;
+    JsonArray *array = stats ? ksm_stats_array(stats, "engines") : NULL;
 
     engines->list = g_ptr_array_new_with_free_func(
         (GDestroyNotify)engine_free);
+    if (stats) {
+        ksm_daemon_read(&engines->daemon, stats);
+    }
     if (array) {
         engines_read_list(engines, array);
     } else if (stats) {

@@ -6,8 +6,8 @@
 #ifndef KSM_ENGINES_H
 #define KSM_ENGINES_H
 
+#include "daemon.h"
 #include "host/host.h"
-#include "host/sysfs.h"
 
 /* Figures are named as in ksmtuned(8). */
 typedef enum KsmEngineFigure {
@@ -24,6 +24,9 @@ typedef enum KsmEngineFigure {
     KSM_ENGINE_FIGURES,
 } KsmEngineFigure;
 
+/* Ends with NULL. */
+extern const char *const ksm_engine_states[];
+extern const char *const ksm_engine_backends[];
 extern const char *const ksm_engine_figure_names[KSM_ENGINE_FIGURES];
 
 typedef struct KsmRate {
@@ -42,11 +45,12 @@ typedef struct KsmEngine {
     KsmFigure figures[KSM_ENGINE_FIGURES];
     /* Since the engines before; see ksm_engines_measure(). */
     KsmRate cow_breaks_per_second;
-    KsmRate cpu_percent;     /* of a core */
+    KsmRate cpu_percent;        /* of a core */
 } KsmEngine;
 
 typedef struct KsmEngines {
     GPtrArray *list;            /* of KsmEngine, by pid, each once */
+    KsmDaemon daemon;           /* to which they are connected */
     char *fault;                /* why none is known, with the way out */
     int64_t at_us;              /* see ksm_stats_read() */
 } KsmEngines;

@@ -37,13 +37,18 @@ static void meter_await_engines(const KsmMeter *meter,
     }
 }
 
-void ksm_meter_start(KsmMeter *meter, const KsmHost *host)
+void ksm_meter_init(KsmMeter *meter, const KsmHost *host)
 {
     *meter = (KsmMeter) {
         .schedstat = ksm_ksmd_find_schedstat(host->proc_root),
         .engines = ksm_engines_read(host),
     };
     meter_read(meter);
+}
+
+void ksm_meter_start(KsmMeter *meter, const KsmHost *host)
+{
+    ksm_meter_init(meter, host);
     if (meter->running) {
         g_usleep(MEASURE_US);
     }

@@ -16,13 +16,15 @@ typedef struct KsmMeter {
     bool running;               /* cpu_ns and at_us are set */
     uint64_t cpu_ns;
     int64_t at_us;
-    KsmEngines *engines;     /* the latest */
+    KsmEngines *engines;        /* the latest */
 } KsmMeter;
 
+/* As of now, at once. */
+void ksm_meter_init(KsmMeter *meter, const KsmHost *host);
 /*
- * For the first snapshot, this takes a quarter of a second where ksmd can be
- * seen, and 1.5 s at most where there are engines: until there is news of
- * them, or there has been none for that long.
+ * For rates in the first snapshot, too, this takes a quarter of a second where
+ * ksmd can be seen, and 1.5 s at most where there are engines: until there is
+ * news of them, or there has been none for that long.
  */
 void ksm_meter_start(KsmMeter *meter, const KsmHost *host);
 void ksm_meter_clear(KsmMeter *meter);

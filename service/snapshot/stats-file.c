@@ -228,3 +228,44 @@ int64_t ksm_stats_time(const KsmHost *host)
 
     return stat(path, &info) < 0 ? 0 : stats_time(&info);
 }
+
+const char *ksm_stats_string(JsonObject *object, const char *name)
+{
+    JsonNode *node = json_object_get_member(object, name);
+
+    return node && JSON_NODE_HOLDS_VALUE(node) &&
+           json_node_get_value_type(node) == G_TYPE_STRING ?
+           json_node_get_string(node) : NULL;
+}
+
+JsonArray *ksm_stats_array(JsonObject *object, const char *name)
+{
+    JsonNode *node = json_object_get_member(object, name);
+
+    return node && JSON_NODE_HOLDS_ARRAY(node) ? json_node_get_array(node) :
+                                                 NULL;
+}
+
+KsmFigure ksm_stats_figure(JsonObject *object, const char *name,
+                           int64_t min, int64_t max)
+{
+    JsonNode *node = json_object_get_member(object, name);
+    KsmFigure figure = { false };
+
+    if (node && JSON_NODE_HOLDS_VALUE(node) &&
+        json_node_get_value_type(node) == G_TYPE_INT64) {
+        figure.value = json_node_get_int(node);
+        figure.known = figure.value >= min && figure.value <= max;
+    }
+    return figure.known ? figure : (KsmFigure) { false };
+}
+
+const char *ksm_stats_word(const char *const *words, const char *text)
+{
+    for (; text && *words; words++) {
+        if (!strcmp(*words, text)) {
+            return *words;
+        }
+    }
+    return NULL;
+}

@@ -9,6 +9,7 @@
 #include <json-glib/json-glib.h>
 
 #include "host/host.h"
+#include "host/sysfs.h"
 
 /*
  * stats.json of the runtime directory, which the caller unrefs.  NULL: there
@@ -24,5 +25,14 @@ JsonObject *ksm_stats_read(const KsmHost *host, int64_t *at_us,
 
 /* The same of what is there now; 0: nothing. */
 int64_t ksm_stats_time(const KsmHost *host);
+
+/* Members of @object.  What isn't there, or is something else, is NULL. */
+const char *ksm_stats_string(JsonObject *object, const char *name);
+JsonArray *ksm_stats_array(JsonObject *object, const char *name);
+/* Not known: it is no integer from @min to @max either. */
+KsmFigure ksm_stats_figure(JsonObject *object, const char *name,
+                           int64_t min, int64_t max);
+/* That of @words, a list that ends with NULL, which @text is. */
+const char *ksm_stats_word(const char *const *words, const char *text);
 
 #endif
