@@ -5,8 +5,8 @@
  *
  * libmicrohttpd does the work when its epoll descriptor says so; there is but
  * one thread.  A connection is for one request, and lives for some seconds,
- * whatever its peer does or does not: time without any byte, which libmicrohttpd
- * could limit, is not what those have who send one now and then.  So nobody can
+ * whatever its peer does or does not: libmicrohttpd could limit time without
+ * any byte, which leaves those alone who send one now and then.  So nobody can
  * hold all connections for long.
  */
 #include <gio/gio.h>

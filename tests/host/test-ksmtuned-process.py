@@ -25,6 +25,7 @@ from ksmtest.checks import (  # noqa: E402
     PATIENCE, Skipped, check, check_equal, wait_for)
 from ksmtest.daemon import Daemon  # noqa: E402
 from ksmtest.engine import Engine  # noqa: E402
+from ksmtest.programs import with_socket  # noqa: E402
 
 
 def test_options(daemon):
@@ -255,12 +256,8 @@ def test_socket_activation(daemon):
     with contextlib.closing(socket.socket(socket.AF_UNIX)) as listener:
         listener.bind(path)
         listener.listen()
-        # Descriptor 3, and the shell's pid becomes ksmtuned's.
-        script = ('fd=$1; shift; [ $fd = 3 ] || eval "exec 3<&$fd $fd<&-"; '
-                  'LISTEN_PID=$$ LISTEN_FDS=1 exec "$@"')
         process = subprocess.Popen(
-            ['bash', '-c', script, 'bash', str(listener.fileno()),
-             *daemon.command_line()],
+            with_socket(listener.fileno(), daemon.command_line()),
             pass_fds=[listener.fileno()], stderr=subprocess.DEVNULL)
         try:
             engine = Engine(path)

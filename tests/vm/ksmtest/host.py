@@ -192,6 +192,15 @@ class ShownHost(Host):
               and error.count("\n") == 1, error)
         return error
 
+    def check_full_disk(self, *arguments):
+        """What it can't print is an error."""
+        with open("/dev/full", "w") as full:
+            process = subprocess.run(
+                self.command_line(*arguments), stdout=full,
+                stderr=subprocess.PIPE, timeout=PATIENCE, check=False)
+        check_equal(process.returncode, 1, "exit status")
+        check(b"No space left" in process.stderr, repr(process.stderr))
+
 
 def engine(pid, **more):
     """What ksmtuned writes of one."""
