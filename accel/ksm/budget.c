@@ -15,7 +15,7 @@ static void fill(KsmBudget *budget, int64_t now_ns)
 
     budget->filled_at_ns = now_ns;
     budget->tokens_ns = MIN(budget->tokens_ns +
-                            elapsed * (int64_t)budget->percent / 100,
+                            elapsed * (int64_t)budget->permille / 1000,
                             KSM_SLICE_NS);
 }
 
@@ -27,10 +27,10 @@ void ksm_budget_use(KsmBudget *budget, int64_t now_ns, int64_t used_ns)
 
 int64_t ksm_budget_delay(KsmBudget *budget, int64_t now_ns)
 {
-    /* At 100 % the bucket is refilled as fast as it is used. */
+    /* With all of a CPU the bucket is refilled as fast as it is used. */
     fill(budget, now_ns);
     if (budget->tokens_ns >= 0) {
         return 0;
     }
-    return -budget->tokens_ns * 100 / budget->percent;
+    return -budget->tokens_ns * 1000 / budget->permille;
 }

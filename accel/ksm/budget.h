@@ -14,7 +14,7 @@
 #define KSM_SLICE_NS        (1 * SCALE_MS)
 
 typedef struct KsmBudget {
-    unsigned percent;       /* of one CPU */
+    unsigned permille;      /* of one CPU */
     int64_t tokens_ns;      /* CPU time that may be used; negative: debt */
     int64_t filled_at_ns;   /* any monotonic clock */
 } KsmBudget;

@@ -120,7 +120,7 @@ static void run_slice(void *opaque)
         }
         t = now();
     } while (more && t - start < KSM_SLICE_NS / 2);
-    if (paused || !e->parameters.run || e->phase == KSM_PHASE_IDLE) {
+    if (paused || !ksm_state_runs(e) || e->phase == KSM_PHASE_IDLE) {
         ksm_report(e, t);
     }
 
@@ -131,7 +131,7 @@ static void run_slice(void *opaque)
         wake = t + (withdraws ? 0 : ksm_budget_delay(&e->budget, t));
     } else {
         wake = t + (int64_t)e->parameters.sleep_millisecs * SCALE_MS;
-        if (!paused && e->parameters.run && e->phase == KSM_PHASE_IDLE) {
+        if (!paused && ksm_state_runs(e) && e->phase == KSM_PHASE_IDLE) {
             wake = e->next_pass_ns;
         } else if (!paused && e->phase != KSM_PHASE_IDLE) {
             /* Waits for the socket, or for the next part of a pass. */
@@ -146,6 +146,38 @@ static void run_slice(void *opaque)
     trace_ksm_engine_slice(used, more);
     qemu_mutex_unlock(&e->lock);
 }
+
+/* All that is merged or marked, in slices; what the engine did is over. */
+static void start_unmerging(KsmEngine *e)
+{
+    e->unmerging = true;
+    e->refusals = 0;
+    ksm_pass_abandon(e);
+}
+
+void ksm_engine_apply_budget(KsmEngine *e)
+{
+    e->budget.permille = MIN(e->parameters.max_cpu_percent * 10,
+                             e->granted.cpu_permille);
+}
+
+static void grant(KsmEngine *e, const KsmFrameBudget *budget)
+{
+    bool ran = ksm_state_runs(e);
+
+    e->granted = *budget;
+    ksm_engine_apply_budget(e);
+    if (ran && !ksm_state_runs(e)) {
+        start_unmerging(e);
+    } else if (!ran && ksm_state_runs(e)) {
+        e->unmerging &= e->snapshot;
+        e->next_pass_ns = 0;
+    }
+    trace_ksm_engine_budget(budget->cpu_permille, budget->flags);
+}
+
+/* What holds as long as ksmtuned says nothing else. */
+static const KsmFrameBudget unlimited = { .cpu_permille = KSM_BUDGET_CPU_MAX };
 
 /*
  * Answers of the rendezvous, and the state of its connection; in a slice.
@@ -185,6 +217,7 @@ static void rendezvous_lost(void *opaque, const char *message)
     KsmEngine *e = opaque;
 
     ksm_twins_use_own(&e->twins, true);
+    grant(e, &unlimited);
     qapi_event_send_ksm_backend_lost(e->id, message);
 }
 
@@ -202,11 +235,17 @@ static void rendezvous_answer(void *opaque, uint32_t page, uint64_t digest,
     }
 }
 
+static void rendezvous_budget(void *opaque, const KsmFrameBudget *budget)
+{
+    grant(opaque, budget);
+}
+
 static const KsmRendezvousEvents rendezvous_events = {
     .wake = rendezvous_wake,
     .connected = rendezvous_connected,
     .lost = rendezvous_lost,
     .answer = rendezvous_answer,
+    .budget = rendezvous_budget,
 };
 
 /*
@@ -224,9 +263,7 @@ void ksm_engine_unmerge(KsmEngine *e)
 {
     WITH_QEMU_LOCK_GUARD(&e->lock) {
         e->parameters.run = false;
-        e->unmerging = true;
-        e->refusals = 0;
-        ksm_pass_abandon(e);
+        start_unmerging(e);
     }
     ksm_engine_kick(e);
 }
@@ -261,9 +298,7 @@ void ksm_engine_begin_snapshot(KsmEngine *e)
 {
     WITH_QEMU_LOCK_GUARD(&e->lock) {
         e->snapshot = true;
-        e->unmerging = true;
-        e->refusals = 0;
-        ksm_pass_abandon(e);
+        start_unmerging(e);
         disarm_all(e);
     }
     ksm_engine_kick(e);
@@ -277,7 +312,7 @@ void ksm_engine_end_snapshot(KsmEngine *e)
         }
         e->snapshot = false;
         /* If it has ended before all was withdrawn. */
-        e->unmerging &= !e->parameters.run;
+        e->unmerging &= !ksm_state_runs(e);
         reopen_tracker(e);
     }
     ksm_engine_kick(e);
@@ -311,7 +346,8 @@ bool ksm_engine_start(KsmEngine *e, const char *id, AioContext *ctx,
     QTAILQ_INIT(&e->leaving);
     e->id = id;
     e->ctx = ctx;
-    e->budget.percent = e->parameters.max_cpu_percent;
+    e->granted = unlimited;
+    ksm_engine_apply_budget(e);
     e->budget.filled_at_ns = now();
     ksm_hasher_seed(&e->hasher, seed);
     ksm_twins_init(&e->twins, &e->blocks);

@@ -114,6 +114,7 @@ static KsmInfo *query(KsmObject *ksm)
     info->full_scans = e->full_scans;
     info->cow_breaks = e->cow_breaks;
     info->cpu_ns = e->cpu_ns;
+    info->cpu_permille = e->budget.permille;
     info->last_pass_ns = e->last_pass_ns;
     info->metadata_bytes = ksm_report_metadata(e);
     info->figures = g_new(KsmFigures, 1);
@@ -158,6 +159,11 @@ void qmp_ksm_scan(Error **errp)
     if (!ksm->engine.parameters.run) {
         error_setg(errp, "ksm: '%s' is stopped: set its run to true first",
                    ksm->engine.id);
+        return;
+    }
+    if (!ksm_state_runs(&ksm->engine)) {
+        error_setg(errp, "ksm: ksmtuned has '%s' merge nothing for now: see"
+                   " limit 'released' of query-ksm", ksm->engine.id);
         return;
     }
     ksm_engine_scan(&ksm->engine);

@@ -173,7 +173,7 @@ static void lock_engine(KsmObject *ksm)
 static void unlock_engine(KsmObject *ksm)
 {
     if (ksm->running) {
-        ksm->engine.budget.percent = ksm->engine.parameters.max_cpu_percent;
+        ksm_engine_apply_budget(&ksm->engine);
         ksm->engine.next_pass_ns = 0;
         qemu_mutex_unlock(&ksm->engine.lock);
         ksm_engine_kick(&ksm->engine);
@@ -216,7 +216,7 @@ static void ksm_set_run(Object *obj, bool value, Error **errp)
 
     lock_engine(ksm);
     ksm->engine.parameters.run = value;
-    if (value) {
+    if (value && ksm_state_runs(&ksm->engine)) {
         ksm->engine.unmerging = false;
     }
     unlock_engine(ksm);

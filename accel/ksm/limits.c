@@ -61,6 +61,11 @@ KsmLimitInfoList *ksm_limits(const KsmEngine *e)
 
         add_limit(&tail, KSM_LIMIT_REFUSED, message);
     }
+    if (e->granted.flags & KSM_BUDGET_RELEASE) {
+        add_limit(&tail, KSM_LIMIT_RELEASED, "ksm: ksmtuned has merged pages"
+                  " given back, as memory is plentiful: choose another"
+                  " KSM_POLICY in ksmtuned.conf if they are to stay");
+    }
     if (e->memory_low) {
         add_limit(&tail, KSM_LIMIT_MEMORY, "ksm: too little host memory is"
                   " free to give pages back: free some");

@@ -490,7 +490,7 @@ bool ksm_pass_step(KsmEngine *e, int64_t now_ns)
         }
         return unmerge_step(e);
     }
-    if (!e->parameters.run) {
+    if (!ksm_state_runs(e)) {
         ksm_pass_abandon(e);
         return false;
     }

@@ -177,6 +177,7 @@ static bool start(KsmRendezvous *r, Error **errp)
     KsmFrameHello hello = {
         .version = KSM_WIRE_VERSION,
         .page_size = qemu_real_host_page_size(),
+        .features = KSM_FEATURE_BUDGET,
     };
     QIOChannelSocket *socket;
     int fd = r->fd;
@@ -251,10 +252,13 @@ static void handle_frame(KsmRendezvous *r, const KsmFrameHeader *header,
                          const uint8_t *payload, Error **errp)
 {
     KsmFrameWelcome welcome;
+    KsmFrameBudget budget;
     KsmFrameEntry entry;
 
-    if (!r->ready && header->type == KSM_FRAME_TWINS) {
-        error_setg(errp, "ksm: ksmtuned sent TWINS before WELCOME");
+    if (!r->ready && header->type != KSM_FRAME_WELCOME &&
+        header->type != KSM_FRAME_REFUSE) {
+        error_setg(errp, "ksm: ksmtuned sent a frame of type %u before WELCOME",
+                   header->type);
         return;
     }
     switch (header->type) {
@@ -280,6 +284,10 @@ static void handle_frame(KsmRendezvous *r, const KsmFrameHeader *header,
             r->events->answer(r->opaque, entry.page, entry.digest,
                               entry.flags & KSM_ENTRY_TWIN);
         }
+        break;
+    case KSM_FRAME_BUDGET:
+        memcpy(&budget, payload, sizeof(budget));
+        r->events->budget(r->opaque, &budget);
         break;
     default:
         g_assert_not_reached();

@@ -24,6 +24,7 @@ typedef struct KsmRendezvousEvents {
     /* What was published is forgotten. */
     void (*lost)(void *opaque, const char *message);
     void (*answer)(void *opaque, uint32_t page, uint64_t digest, bool twin);
+    void (*budget)(void *opaque, const KsmFrameBudget *budget);
 } KsmRendezvousEvents;
 
 typedef struct KsmRendezvous {

@@ -25,7 +25,7 @@ QEMU_BUILD_BUG_ON((int)KSM_STATE_YIELDED != KSM_REPORT_YIELDED);
 
 KsmState ksm_report_state(const KsmEngine *e)
 {
-    if (!e->parameters.run) {
+    if (!ksm_state_runs(e)) {
         return KSM_STATE_STOPPED;
     }
     if (ksm_engine_is_paused(e)) {

@@ -54,6 +54,7 @@ typedef struct KsmEngine {
     KsmTwins twins;
     KsmMarks marks;
     KsmBudget budget;
+    KsmFrameBudget granted;         /* by ksmtuned */
     KsmBlockList blocks;
     KsmBlockList leaving;           /* records that are yet to be withdrawn */
     KsmFigures removed;             /* cumulative, of blocks that are gone */
@@ -97,6 +98,13 @@ typedef struct KsmEngine {
 
 /* A page that is written in each pass is armed once in so many. */
 #define KSM_HOT_INTERVAL        16
+
+/* May it merge?  Not if it is off, or ksmtuned has pages given back. */
+static inline bool ksm_state_runs(const KsmEngine *engine)
+{
+    return engine->parameters.run &&
+           !(engine->granted.flags & KSM_BUDGET_RELEASE);
+}
 
 /* Will this pass leave a hot page of region @r unarmed?  It is found anyway. */
 static inline bool ksm_state_leaves(const KsmEngine *engine, size_t r,

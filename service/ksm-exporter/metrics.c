@@ -171,6 +171,25 @@ static void guest_labels(GuestLabels *labels, const KsmGuest *guest)
     labels->list[3] = labels->list[4] = (ExporterLabel) { NULL };
 }
 
+static void write_domains(ExporterExposition *exposition,
+                          const ExporterSources *sources)
+{
+    GPtrArray *all = sources->snapshot->guests;
+    guint i;
+
+    for (i = 0; i < all->len; i++) {
+        const KsmGuest *guest = g_ptr_array_index(all, i);
+        GuestLabels labels;
+
+        if (guest->engine && guest->engine->domain) {
+            guest_labels(&labels, guest);
+            labels.list[3] = (ExporterLabel) { "domain",
+                                               guest->engine->domain };
+            exporter_exposition_sample(exposition, labels.list, 1, 1);
+        }
+    }
+}
+
 /* For each of @words a sample: 1 if @has, else 0. */
 static void write_engine_words(ExporterExposition *exposition,
                                const ExporterSources *sources,
@@ -353,6 +372,9 @@ static const Metric metrics[] = {
     { { "ksm_ksmtuned_ksmd_wakeups", EXPORTER_COUNTER, NULL,
         "How often ksmd was woken." },
       OF_DAEMON, .daemon = KSM_DAEMON_KSMD_WAKEUPS },
+    { { "ksm_ksmtuned_max_kernel_pages", EXPORTER_GAUGE, NULL,
+        "Pages that may be shared until ksmd rests; 0: any number." },
+      OF_DAEMON, .daemon = KSM_DAEMON_MAX_KERNEL_PAGES },
     { { "ksm_ksmtuned_cpu_seconds", EXPORTER_COUNTER, "seconds",
         "CPU time that ksmtuned has used." },
       OF_DAEMON, IN_NS, .daemon = KSM_DAEMON_CPU_NS },
@@ -381,6 +403,9 @@ static const Metric metrics[] = {
     { { "ksm_engine_limited", EXPORTER_GAUGE, NULL,
         "1: something keeps it from doing all of its job; ksmctl says what." },
       OF_GUEST, .guest = engine_limited },
+    { { "ksm_engine_domain", EXPORTER_INFO, NULL,
+        "Who learns of its pages, by rules of ksmtuned." },
+      OF_WORDS, .words = write_domains },
     { { "ksm_engine_state", EXPORTER_GAUGE, NULL,
         "1: it is in this state." },
       OF_WORDS, .words = write_states },

@@ -3,8 +3,8 @@
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  *
- * ksmtuned has one domain, and each ksmfs is one: the guests that have mapped
- * files of it, seen by the device that its mount has.
+ * Those of ksmtuned are named by its rules, and each ksmfs is one: the guests
+ * that have mapped files of it, seen by the device that its mount has.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -19,7 +19,8 @@
 #include "text.h"
 
 typedef struct Domain {
-    const KsmMount *mount;      /* NULL: that of ksmtuned */
+    const KsmMount *mount;      /* NULL: one of ksmtuned */
+    const char *name;           /* of that; NULL: it has no engine, or is old */
     GPtrArray *guests;          /* of KsmGuest */
 } Domain;
 
@@ -37,11 +38,13 @@ static void domain_free(Domain *domain)
     g_free(domain);
 }
 
-static void domains_add(Domains *domains, const KsmMount *mount)
+static void domains_add(Domains *domains, const KsmMount *mount,
+                        const char *name)
 {
     Domain *domain = g_new0(Domain, 1);
 
     domain->mount = mount;
+    domain->name = name;
     domain->guests = g_ptr_array_new();
     g_ptr_array_add(domains->list, domain);
 }
@@ -52,7 +55,8 @@ static void domain_add_guest(Domain *domain, KsmGuest *guest,
     bool is_in = domain->mount ?
                  mappings && ksm_mappings_have_device(mappings,
                                                       domain->mount->device) :
-                 guest->engine != NULL;
+                 guest->engine && g_strcmp0(guest->engine->domain,
+                                            domain->name) == 0;
 
     if (is_in) {
         g_ptr_array_add(domain->guests, guest);
@@ -76,6 +80,38 @@ static void domains_add_guest(Domains *domains, KsmGuest *guest,
     }
 }
 
+static int domain_compare_names(gconstpointer a, gconstpointer b)
+{
+    return g_strcmp0(*(char *const *)a, *(char *const *)b);
+}
+
+static gboolean domain_names_equal(gconstpointer a, gconstpointer b)
+{
+    return g_strcmp0(a, b) == 0;
+}
+
+static void domains_add_of_ksmtuned(Domains *domains)
+{
+    g_autoptr(GPtrArray) names = g_ptr_array_new();
+    guint i;
+
+    for (i = 0; i < domains->engines->list->len; i++) {
+        KsmEngine *engine = g_ptr_array_index(domains->engines->list, i);
+
+        if (!g_ptr_array_find_with_equal_func(names, engine->domain,
+                                              domain_names_equal, NULL)) {
+            g_ptr_array_add(names, engine->domain);
+        }
+    }
+    g_ptr_array_sort(names, domain_compare_names);
+    for (i = 0; i < names->len; i++) {
+        domains_add(domains, NULL, g_ptr_array_index(names, i));
+    }
+    if (!names->len) {
+        domains_add(domains, NULL, NULL);
+    }
+}
+
 static void domains_find(Domains *domains, const KsmHost *host)
 {
     guint i;
@@ -86,9 +122,9 @@ static void domains_find(Domains *domains, const KsmHost *host)
     domains->list =
         g_ptr_array_new_with_free_func((GDestroyNotify)domain_free);
     domains->unread = g_ptr_array_new();
-    domains_add(domains, NULL);
+    domains_add_of_ksmtuned(domains);
     for (i = 0; i < domains->mounts->len; i++) {
-        domains_add(domains, g_ptr_array_index(domains->mounts, i));
+        domains_add(domains, g_ptr_array_index(domains->mounts, i), NULL);
     }
     for (i = 0; i < domains->guests->len; i++) {
         domains_add_guest(domains, g_ptr_array_index(domains->guests, i),
@@ -112,7 +148,10 @@ static void text_title(const Domain *domain, const Domains *domains)
 
     if (mount) {
         where = ksmctl_printable(mount->path ? mount->path : mount->device);
-        printf("\nksmfs on %s\n", where);
+        printf("ksmfs on %s\n", where);
+    } else if (domain->name) {
+        where = ksmctl_printable(domain->name);
+        printf("ksmtuned, domain %s\n", where);
     } else {
         where = ksmctl_text_engines(domains->engines);
         printf("ksmtuned, engines: %s\n", where);
@@ -152,6 +191,9 @@ static void domains_text(const Domains *domains)
     guint i;
 
     for (i = 0; i < domains->list->len; i++) {
+        if (i) {
+            putchar('\n');
+        }
         text_domain(g_ptr_array_index(domains->list, i), domains);
     }
     text_unread(domains->unread);
@@ -186,6 +228,9 @@ static void json_domain(KsmctlJson *json, const Domain *domain)
     ksmctl_json_string(json, "of", mount ? "ksmfs" : "ksmtuned");
     if (mount) {
         ksmctl_json_string(json, "device", mount->device);
+    }
+    if (domain->name) {
+        ksmctl_json_string(json, "name", domain->name);
     }
     if (mount && mount->path) {
         ksmctl_json_string(json, "path", mount->path);

@@ -91,8 +91,8 @@ static bool limit_apply_to_mounts(const KsmHost *host, int64_t limit)
         }
     }
     if (!mounts->len) {
-        printf("%s has no effect: this kernel has no limit of its own, and no "
-               "ksmfs is mounted\n", LIMIT_VARIABLE);
+        printf("%s: this kernel has no limit of its own, and no ksmfs is "
+               "mounted: only ksmtuned holds to it\n", LIMIT_VARIABLE);
     }
     return true;
 }

@@ -49,14 +49,20 @@ static const char *setting_way_out(const char *root, const char *name,
     }
 }
 
+void ksmctl_set_failed(const char *root, const char *name,
+                       const GError *error)
+{
+    ksmctl_error("%s: %s", error->message,
+                 setting_way_out(root, name, error));
+}
+
 bool ksmctl_set(const char *root, const char *name, const char *value)
 {
     g_autoptr(GError) error = NULL;
 
-    if (ksm_sysfs_set(root, name, value, &error)) {
-        return true;
+    if (!ksm_sysfs_set(root, name, value, &error)) {
+        ksmctl_set_failed(root, name, error);
+        return false;
     }
-    ksmctl_error("%s: %s", error->message,
-                 setting_way_out(root, name, error));
-    return false;
+    return true;
 }

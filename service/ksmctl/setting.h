@@ -6,6 +6,7 @@
 #ifndef KSMCTL_SETTING_H
 #define KSMCTL_SETTING_H
 
+#include <glib.h>
 #include <stdbool.h>
 
 /*
@@ -13,5 +14,8 @@
  * the reason and the way out.
  */
 bool ksmctl_set(const char *root, const char *name, const char *value);
+/* Say so of what ksm_sysfs_set() could not set. */
+void ksmctl_set_failed(const char *root, const char *name,
+                       const GError *error);
 
 #endif

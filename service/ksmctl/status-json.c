@@ -53,6 +53,9 @@ static void json_engine_figures(KsmctlJson *json, const KsmEngine *engine)
         ksmctl_json_figure(json, ksm_engine_figure_names[i],
                            engine->figures[i]);
     }
+    if (engine->domain) {
+        ksmctl_json_string(json, "domain", engine->domain);
+    }
     if (engine->limit) {
         ksmctl_json_string(json, "limit", engine->limit);
     }

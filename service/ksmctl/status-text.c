@@ -53,16 +53,24 @@ static void text_limit(KsmFigure limit)
     }
 }
 
-/* In the kernel, as Linux 2.6.32 had it, or on mounts of ksmfs. */
+static void text_limit_of_ksm(KsmFigure limit, const char *where)
+{
+    if (limit.known) {
+        printf("%-18s ", "max_kernel_pages");
+        text_limit(limit);
+        printf(" %s\n", where);
+    }
+}
+
+/* In the kernel, as Linux 2.6.32 had it, else in ksmtuned, and of ksmfs. */
 static void text_limits(const KsmSnapshot *snapshot)
 {
+    KsmFigure of_ksmtuned =
+        snapshot->engines->daemon.figures[KSM_DAEMON_MAX_KERNEL_PAGES];
     guint i;
 
-    if (snapshot->max_kernel_pages.known) {
-        printf("%-18s ", "max_kernel_pages");
-        text_limit(snapshot->max_kernel_pages);
-        printf(" in KSM\n");
-    }
+    text_limit_of_ksm(snapshot->max_kernel_pages, "in KSM");
+    text_limit_of_ksm(of_ksmtuned, "in ksmtuned, for KSM");
     for (i = 0; i < snapshot->mounts->len; i++) {
         KsmMount *mount = g_ptr_array_index(snapshot->mounts, i);
         g_autofree char *where = ksmctl_printable(mount->path ? mount->path :
@@ -72,9 +80,10 @@ static void text_limits(const KsmSnapshot *snapshot)
         text_limit(mount->max_kernel_pages);
         printf(" on %s\n", where);
     }
-    if (!snapshot->max_kernel_pages.known && !snapshot->mounts->len) {
-        printf("%-18s %s (this KSM has no limit, and no ksmfs is mounted)\n",
-               "max_kernel_pages", KSMCTL_UNKNOWN);
+    if (!snapshot->max_kernel_pages.known && !of_ksmtuned.known &&
+        !snapshot->mounts->len) {
+        printf("%-18s %s (this KSM has no limit, no ksmfs is mounted, and no "
+               "ksmtuned runs)\n", "max_kernel_pages", KSMCTL_UNKNOWN);
     }
 }
 

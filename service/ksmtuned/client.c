@@ -15,7 +15,7 @@
  * engine can't make us queue more by asking without listening.  Other engines
  * still can, so there is a limit at which it is closed.
  *
- * A refused connection has already left the domain; it stays only until its
+ * A refused connection has already left its domain; it stays only until its
  * REFUSE frame is sent, or until a timeout.
  */
 #include <errno.h>
@@ -26,6 +26,7 @@
 #include <unistd.h>
 
 #include "client.h"
+#include "host/cgroup-weight.h"
 #include "ksm-index.h"
 #include "ksm-wire.h"
 #include "log.h"
@@ -42,7 +43,7 @@
 
 typedef enum ClientState {
     CLIENT_NEW,                 /* no HELLO yet */
-    CLIENT_MEMBER,              /* in the domain */
+    CLIENT_MEMBER,              /* in a domain */
     CLIENT_REFUSED,             /* a REFUSE is on its way */
 } ClientState;
 
@@ -50,14 +51,17 @@ struct KsmtunedClient {
     KsmtunedWatch watch;        /* first: a watch is its client */
     const KsmtunedClientShared *shared;
     ClientState state;
+    KsmtunedPeer peer;
+    const KsmtunedRule *rule;   /* that lets it in; NULL: none does */
+    KsmtunedDomain *domain;     /* of a member */
     uint16_t id;                /* in the domain */
-    pid_t pid;                  /* who connected: the kernel's word */
     char *name;                 /* for the log: printable */
 
     guint timer;                /* HELLO or REFUSE is overdue */
     guint overflow_source;
 
     KsmtunedDemander demander;
+    KsmtunedGrantee grantee;
     uint64_t entries;           /* held in the index */
     uint64_t published;
     uint64_t withdrawn;
@@ -87,10 +91,11 @@ static void client_log(const KsmtunedClient *client, KsmtunedLogLevel level,
     va_end(arguments);
     if (*client->name) {
         ksmtuned_log(level, "engine '%s' (pid %d) %s", client->name,
-                     (int)client->pid, text);
+                     (int)client->peer.pid, text);
     } else {
         /* A QEMU without -name, or one that hasn't told its name yet. */
-        ksmtuned_log(level, "engine of pid %d %s", (int)client->pid, text);
+        ksmtuned_log(level, "engine of pid %d %s", (int)client->peer.pid,
+                     text);
     }
 }
 
@@ -154,6 +159,11 @@ void ksmtuned_client_tell(void *opaque, const KsmFrameEntry *entry)
     client->out_twins = client->out->len - sizeof(header) - sizeof(*entry);
 }
 
+void ksmtuned_client_grant(void *opaque, const KsmFrameBudget *budget)
+{
+    client_queue_frame(opaque, KSM_FRAME_BUDGET, budget, sizeof(*budget));
+}
+
 /* Send what the socket takes; false if the connection is broken. */
 static bool client_send(KsmtunedClient *client)
 {
@@ -198,8 +208,9 @@ static void client_leave(KsmtunedClient *client)
                "left: %" PRIu64 " pages published, %" PRIu64 " withdrawn, %"
                PRIu64 " dropped now", client->published, client->withdrawn,
                client->entries);
-    ksmtuned_domain_leave(client->shared->domain, client->id);
+    ksmtuned_domain_leave(client->domain, client->id);
     ksmtuned_tuner_leave(client->shared->tuner, &client->demander);
+    ksmtuned_budgets_leave(client->shared->budgets, &client->grantee);
     ksmtuned_stats_touch(client->shared->stats);
 }
 
@@ -220,6 +231,7 @@ void ksmtuned_client_close(KsmtunedClient *client)
     close(client->watch.fd);
     client->shared->closed(client, client->shared->opaque);
     g_byte_array_unref(client->out);
+    ksmtuned_peer_clear(&client->peer);
     g_free(client->name);
     g_free(client);
 }
@@ -254,6 +266,15 @@ void ksmtuned_client_refuse(KsmtunedClient *client, const char *reason)
     client_queue_frame(client, KSM_FRAME_REFUSE, reason, strlen(reason));
 }
 
+void ksmtuned_client_weigh(KsmtunedClient *client)
+{
+    client->grantee.weight = ksm_cgroup_weight(client->shared->cgroup_root,
+                                               client->peer.cgroup);
+    if (client->rule) {
+        client->grantee.weight *= client->rule->priority;
+    }
+}
+
 /* Frames */
 
 /* What follows from a peer may be logged: only printable, and short. */
@@ -263,7 +284,22 @@ static char *client_printable(const char *text)
 
     return g_strcanon(copy, "abcdefghijklmnopqrstuvwxyz"
                       "ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
-                      " +,-./:=@_", '?');
+                      " ()+,-./:=@_\\", '?');
+}
+
+/* The peer needs not learn what would let it in. */
+static void client_refuse_unruled(KsmtunedClient *client)
+{
+    const KsmtunedPeer *peer = &client->peer;
+    g_autofree char *cgroup = client_printable(peer->cgroup ? peer->cgroup :
+                                                              "unknown");
+    g_autofree char *label = client_printable(peer->label ? peer->label :
+                                                            "none");
+
+    client_log(client, KSMTUNED_LOG_WARNING, "meets no rule: its cgroup is "
+               "%s, its security label %s", cgroup, label);
+    ksmtuned_client_refuse(client, "ksmtuned's rules put it in no domain: see "
+                           "ksmtuned's log");
 }
 
 static void client_hello(KsmtunedClient *client, const uint8_t *payload)
@@ -285,45 +321,57 @@ static void client_hello(KsmtunedClient *client, const uint8_t *payload)
         ksmtuned_client_refuse(client, reason);
         return;
     }
-    if (!ksmtuned_domain_join(shared->domain, client, &client->id)) {
+    if (!client->rule) {
+        client_refuse_unruled(client);
+        return;
+    }
+    client->domain = ksmtuned_domains_get(shared->domains,
+                                          client->rule->domain);
+    if (!ksmtuned_domain_join(client->domain, client, &client->id)) {
         ksmtuned_client_refuse(client, "too many engines");
         return;
     }
     client->state = CLIENT_MEMBER;
     client_remove_source(&client->timer);
     ksmtuned_tuner_join(shared->tuner, &client->demander);
-    memcpy(welcome.seed, ksmtuned_domain_seed(shared->domain),
+    memcpy(welcome.seed, ksmtuned_domain_seed(client->domain),
            sizeof(welcome.seed));
     client_queue_frame(client, KSM_FRAME_WELCOME, &welcome, sizeof(welcome));
-    client_log(client, KSMTUNED_LOG_INFO, "joined");
+    client->grantee.client = client;
+    client->grantee.takes = hello.features & KSM_FEATURE_BUDGET;
+    ksmtuned_client_weigh(client);
+    ksmtuned_budgets_join(shared->budgets, &client->grantee);
+    client_log(client, KSMTUNED_LOG_INFO, "joined domain %s",
+               client->rule->domain);
 }
 
 static void client_publish(KsmtunedClient *client, const uint8_t *payload,
                            uint32_t length)
 {
+    const KsmtunedClientShared *shared = client->shared;
     KsmFrameEntry entry;
     uint32_t at;
 
+    /* Merged pages are published by each guest that has them. */
+    if (ksmtuned_domains_figures(shared->domains).entries /
+        KSM_INDEX_CANDIDATES >= shared->entries_max) {
+        ksmtuned_client_refuse(client, "all engines together published more "
+                               "pages than the host can have merged");
+        return;
+    }
     for (at = 0; at < length; at += sizeof(entry)) {
         memcpy(&entry, payload + at, sizeof(entry));
-        if (client->entries >= client->shared->entries_max) {
+        if (client->entries >= shared->entries_max) {
             g_autofree char *reason = NULL;
 
             reason = g_strdup_printf("more pages published than the host's "
                                      "memory and swap have: %" PRIu64,
-                                     client->shared->entries_max);
+                                     shared->entries_max);
             ksmtuned_client_refuse(client, reason);
             return;
         }
-        /* Merged pages are published by each guest that has them. */
-        if (ksmtuned_domain_entries(client->shared->domain) /
-            KSM_INDEX_CANDIDATES >= client->shared->entries_max) {
-            ksmtuned_client_refuse(client, "all engines together published "
-                                   "more pages than the host can have merged");
-            return;
-        }
-        client->entries += ksmtuned_domain_publish(client->shared->domain,
-                                                   client->id, &entry);
+        client->entries += ksmtuned_domain_publish(client->domain, client->id,
+                                                   &entry);
         client->published++;
     }
 }
@@ -336,7 +384,7 @@ static void client_withdraw(KsmtunedClient *client, const uint8_t *payload,
 
     for (at = 0; at < length; at += sizeof(entry)) {
         memcpy(&entry, payload + at, sizeof(entry));
-        client->entries += ksmtuned_domain_withdraw(client->shared->domain,
+        client->entries += ksmtuned_domain_withdraw(client->domain,
                                                     client->id, &entry);
         client->withdrawn++;
     }
@@ -371,6 +419,8 @@ static void client_handle(KsmtunedClient *client, const KsmFrameHeader *header,
     case KSM_FRAME_REPORT:
         memcpy(&client->report, payload, sizeof(client->report));
         client->reported_ms = g_get_monotonic_time() / 1000;
+        ksmtuned_budgets_report(client->shared->budgets, &client->grantee,
+                                &client->report, client->reported_ms);
         break;
     }
     ksmtuned_stats_touch(client->shared->stats);
@@ -381,7 +431,8 @@ bool ksmtuned_client_report_json(const KsmtunedClient *client, GString *json)
     if (client->state != CLIENT_MEMBER || !client->reported_ms) {
         return false;
     }
-    ksmtuned_report_json(json, client->name, client->pid, client->reported_ms,
+    ksmtuned_report_json(json, client->name, client->rule->domain,
+                         client->peer.pid, client->reported_ms,
                          &client->report);
     return true;
 }
@@ -550,17 +601,14 @@ static void client_update_watch(KsmtunedClient *client)
 KsmtunedClient *ksmtuned_client_new(const KsmtunedClientShared *shared, int fd)
 {
     KsmtunedClient *client = g_new0(KsmtunedClient, 1);
-    struct ucred peer = { 0 };
-    socklen_t size = sizeof(peer);
 
     client->shared = shared;
     client->watch = (KsmtunedWatch) { .fd = fd, .ready = client_ready };
     client->name = g_strdup("?");
     client->out = g_byte_array_new();
     client->out_twins = SIZE_MAX;
-    if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &size) == 0) {
-        client->pid = peer.pid;
-    }
+    ksmtuned_peer_read(&client->peer, fd, shared->proc_root);
+    client->rule = ksmtuned_rules_find(shared->rules, &client->peer);
     client->timer = g_timeout_add_seconds(HELLO_TIMEOUT_S, client_timeout,
                                           client);
     client_update_watch(client);

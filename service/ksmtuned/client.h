@@ -10,8 +10,10 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "domain.h"
+#include "budgets.h"
+#include "domains.h"
 #include "poll.h"
+#include "rules.h"
 #include "stats.h"
 #include "tuner.h"
 
@@ -19,10 +21,14 @@ typedef struct KsmtunedClient KsmtunedClient;
 
 /* What the connections share; outlives them. */
 typedef struct KsmtunedClientShared {
-    KsmtunedDomain *domain;
+    const KsmtunedRules *rules;
+    KsmtunedDomains *domains;
     KsmtunedTuner *tuner;
+    KsmtunedBudgets *budgets;
     KsmtunedStats *stats;
     KsmtunedPoll *poll;
+    const char *proc_root;
+    const char *cgroup_root;
     uint32_t page_size;         /* the host's */
     uint64_t entries_max;       /* of one client */
     /* @client is closed and about to be freed. */
@@ -35,6 +41,8 @@ KsmtunedClient *ksmtuned_client_new(const KsmtunedClientShared *shared,
                                     int fd);
 /* Close the connection and withdraw what was published; calls ->closed. */
 void ksmtuned_client_close(KsmtunedClient *client);
+/* Look again what its engine weighs against others. */
+void ksmtuned_client_weigh(KsmtunedClient *client);
 /* Refuse the connection with @reason and close it when that is sent. */
 void ksmtuned_client_refuse(KsmtunedClient *client, const char *reason);
 
@@ -43,5 +51,7 @@ bool ksmtuned_client_report_json(const KsmtunedClient *client, GString *json);
 
 /* A KsmtunedDomainTell whose member is a client. */
 void ksmtuned_client_tell(void *client, const KsmFrameEntry *entry);
+/* A KsmtunedBudgetSend. */
+void ksmtuned_client_grant(void *client, const KsmFrameBudget *budget);
 
 #endif

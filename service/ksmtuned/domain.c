@@ -168,22 +168,12 @@ int ksmtuned_domain_withdraw(KsmtunedDomain *domain, uint16_t id,
     return -1;
 }
 
-uint64_t ksmtuned_domain_entries(const KsmtunedDomain *domain)
+KsmtunedDomainFigures ksmtuned_domain_figures(const KsmtunedDomain *domain)
 {
-    return ksm_index_entries(domain->index);
-}
-
-uint64_t ksmtuned_domain_shared(const KsmtunedDomain *domain)
-{
-    return ksm_index_shared(domain->index);
-}
-
-size_t ksmtuned_domain_bytes(const KsmtunedDomain *domain)
-{
-    return ksm_index_bytes(domain->index);
-}
-
-uint64_t ksmtuned_domain_twins_told(const KsmtunedDomain *domain)
-{
-    return domain->twins_told;
+    return (KsmtunedDomainFigures) {
+        .entries = ksm_index_entries(domain->index),
+        .shared = ksm_index_shared(domain->index),
+        .bytes = ksm_index_bytes(domain->index),
+        .twins_told = domain->twins_told,
+    };
 }

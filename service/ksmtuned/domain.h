@@ -17,6 +17,13 @@
 
 typedef struct KsmtunedDomain KsmtunedDomain;
 
+typedef struct KsmtunedDomainFigures {
+    uint64_t entries;           /* pages held in the index */
+    uint64_t shared;            /* digests that two pages or more have */
+    uint64_t bytes;             /* of memory, for the index */
+    uint64_t twins_told;        /* entries told to have a twin, ever */
+} KsmtunedDomainFigures;
+
 /* More guests than a host runs; each costs some memory for its frames. */
 #define KSMTUNED_DOMAIN_MEMBERS_MAX 4096
 
@@ -43,11 +50,6 @@ int ksmtuned_domain_publish(KsmtunedDomain *domain, uint16_t id,
 int ksmtuned_domain_withdraw(KsmtunedDomain *domain, uint16_t id,
                              const KsmFrameEntry *entry);
 
-uint64_t ksmtuned_domain_entries(const KsmtunedDomain *domain);
-/* Digests that two pages or more have. */
-uint64_t ksmtuned_domain_shared(const KsmtunedDomain *domain);
-size_t ksmtuned_domain_bytes(const KsmtunedDomain *domain);
-/* Entries told to have a twin, ever. */
-uint64_t ksmtuned_domain_twins_told(const KsmtunedDomain *domain);
+KsmtunedDomainFigures ksmtuned_domain_figures(const KsmtunedDomain *domain);
 
 #endif

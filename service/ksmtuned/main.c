@@ -4,7 +4,7 @@
  * SPDX-License-Identifier: GPL-2.0-or-later
  *
  * Options, signals, starting up and winding down.  The engines' connections
- * (server, client) meet in a domain; what they want of ksmd goes through the
+ * (server, client) meet in domains; what they want of ksmd goes through the
  * tuner, which asks the policy and sets ksmd.
  */
 #include <glib-unix.h>
@@ -19,6 +19,7 @@
 
 #include "bus.h"
 #include "config.h"
+#include "host/cgroup-weight.h"
 #include "host/listen.h"
 #include "host/memory.h"
 #include "host/sysfs.h"
@@ -29,6 +30,7 @@
 
 #define EXIT_USAGE              2
 #define CONFIG_FILE             "/etc/ksmtuned.conf"
+#define DOMAINS_FILE            "/etc/ksmtuned-domains.conf"
 #define RUNTIME_DIR             "/run/ksmtuned"
 #define PROC_ROOT               "/proc"
 
@@ -38,8 +40,10 @@ typedef struct Options {
     char *group;
     char *sysfs_root;
     char *proc_root;
+    char *cgroup_root;
     char *stats_file;
     char *config;
+    char *domains;
     gboolean restore;
     gboolean debug;
     gboolean version;
@@ -52,8 +56,10 @@ typedef struct Ksmtuned {
     KsmtunedRuntime *runtime;
     KsmtunedKsmd *ksmd;
     KsmtunedTuner *tuner;
+    KsmtunedBudgets *budgets;
     KsmtunedStats *stats;
-    KsmtunedDomain *domain;
+    KsmtunedRules *rules;
+    KsmtunedDomains *domains;
     KsmtunedServer *server;
     KsmtunedBus *bus;
     KsmtunedClientShared shared;
@@ -82,6 +88,9 @@ static bool options_parse(Options *options, int *argc, char ***argv)
           "in the runtime directory)", "PATH" },
         { "config", 0, 0, G_OPTION_ARG_FILENAME, &options->config,
           "Read settings from there (default: " CONFIG_FILE ")", "PATH" },
+        { "domains", 0, 0, G_OPTION_ARG_FILENAME, &options->domains,
+          "Who may connect, into which domain (default: " DOMAINS_FILE ")",
+          "PATH" },
         { "restore", 0, 0, G_OPTION_ARG_NONE, &options->restore,
           "Put back the settings that a killed ksmtuned left, and exit",
           NULL },
@@ -89,6 +98,8 @@ static bool options_parse(Options *options, int *argc, char ***argv)
           "Where KSM's files are (default: " KSM_SYSFS_ROOT ")", "DIR" },
         { "proc-root", 0, 0, G_OPTION_ARG_FILENAME, &options->proc_root,
           "Where proc(5) is (default: " PROC_ROOT ")", "DIR" },
+        { "cgroup-root", 0, 0, G_OPTION_ARG_FILENAME, &options->cgroup_root,
+          "Where cgroups are mounted (default: " KSM_CGROUP_ROOT ")", "DIR" },
         { "debug", 0, 0, G_OPTION_ARG_NONE, &options->debug,
           "Log every decision", NULL },
         { "version", 0, 0, G_OPTION_ARG_NONE, &options->version,
@@ -113,8 +124,10 @@ static bool options_parse(Options *options, int *argc, char ***argv)
     }
     option_default(&options->runtime_dir, RUNTIME_DIR);
     option_default(&options->config, CONFIG_FILE);
+    option_default(&options->domains, DOMAINS_FILE);
     option_default(&options->sysfs_root, KSM_SYSFS_ROOT);
     option_default(&options->proc_root, PROC_ROOT);
+    option_default(&options->cgroup_root, KSM_CGROUP_ROOT);
     return true;
 }
 
@@ -125,8 +138,10 @@ static void options_clear(Options *options)
     g_free(options->group);
     g_free(options->sysfs_root);
     g_free(options->proc_root);
+    g_free(options->cgroup_root);
     g_free(options->stats_file);
     g_free(options->config);
+    g_free(options->domains);
 }
 
 /* The number of pages that this host can hold in memory and swap. */
@@ -142,6 +157,14 @@ static uint64_t host_pages(const char *proc_root, uint32_t page_size)
         return UINT64_MAX;
     }
     return (memory.total_kib + memory.swap_total_kib) * 1024 / page_size;
+}
+
+/* Of a CPU, for all engines: a tenth of the host, but not less than one. */
+static uint32_t ksmtuned_engines_permille(const KsmtunedSettings *settings)
+{
+    return settings->engines_cpu < 0 ?
+           MAX(1000, 100 * g_get_num_processors()) :
+           settings->engines_cpu * 10;
 }
 
 /* Put back what a killed ksmtuned left behind. */
@@ -174,14 +197,12 @@ static void ksmtuned_collect(KsmtunedFigures *figures, void *opaque)
     figures->clients = k->server ? ksmtuned_server_clients(k->server) : 0;
     figures->engines = k->server ? ksmtuned_server_reports_json(k->server) :
                                    NULL;
-    figures->index_entries = ksmtuned_domain_entries(k->domain);
-    figures->index_shared = ksmtuned_domain_shared(k->domain);
-    figures->index_bytes = ksmtuned_domain_bytes(k->domain);
-    figures->twins_told = ksmtuned_domain_twins_told(k->domain);
+    figures->index = ksmtuned_domains_figures(k->domains);
     figures->demand_waiting_pages = ksmtuned_tuner_waiting_pages(k->tuner);
     figures->ksmd_wakeups = ksmtuned_tuner_wakeups(k->tuner);
     figures->policy = ksmtuned_tuner_policy(k->tuner);
     figures->decisions = ksmtuned_tuner_decisions(k->tuner);
+    figures->max_kernel_pages = k->settings.max_kernel_pages;
     figures->ksmd_running = ksmtuned_ksmd_runs(k->ksmd);
 }
 
@@ -250,6 +271,7 @@ static void ksmtuned_retune(void *opaque)
     Ksmtuned *k = opaque;
 
     ksmtuned_tuner_retune(k->tuner);
+    ksmtuned_server_weigh(k->server);
 }
 
 static gboolean ksmtuned_signalled_retune(gpointer opaque)
@@ -294,11 +316,19 @@ static int ksmtuned_serve(Ksmtuned *k)
     k->shared.page_size = sysconf(_SC_PAGESIZE);
     k->shared.entries_max = host_pages(k->options.proc_root,
                                        k->shared.page_size);
-    k->domain = k->shared.domain = ksmtuned_domain_new(ksmtuned_client_tell);
+    k->shared.proc_root = k->options.proc_root;
+    k->shared.cgroup_root = k->options.cgroup_root;
+    k->shared.rules = k->rules;
+    k->domains = k->shared.domains =
+        ksmtuned_domains_new(ksmtuned_client_tell);
+    k->budgets = k->shared.budgets =
+        ksmtuned_budgets_new(ksmtuned_engines_permille(&k->settings),
+                             ksmtuned_client_grant);
     k->tuner = k->shared.tuner = ksmtuned_tuner_new(
         &(KsmtunedTunerHost) {
             .ksmd = k->ksmd,
             .usable = ksmtuned_ksmd_probe(k->ksmd),
+            .budgets = k->budgets,
             .proc_root = k->options.proc_root,
             .sysfs_root = k->options.sysfs_root,
         }, &k->settings);
@@ -350,7 +380,9 @@ static bool ksmtuned_unwind(Ksmtuned *k)
         }
     }
     ksmtuned_tuner_free(k->tuner);
-    ksmtuned_domain_free(k->domain);
+    ksmtuned_budgets_free(k->budgets);
+    ksmtuned_domains_free(k->domains);
+    ksmtuned_rules_free(k->rules);
     ksmtuned_ksmd_free(k->ksmd);
     ksmtuned_runtime_close(k->runtime);
     g_clear_pointer(&k->loop, g_main_loop_unref);
@@ -377,6 +409,11 @@ static int ksmtuned_run(Ksmtuned *k)
     }
     if (options->restore) {
         return EXIT_SUCCESS;
+    }
+    k->rules = ksmtuned_rules_read(options->domains, &error);
+    if (!k->rules) {
+        ksmtuned_log(KSMTUNED_LOG_ERROR, "%s", error->message);
+        return EXIT_FAILURE;
     }
     ksmtuned_settings_read(&k->settings, options->config);
     ksmtuned_log_set_debug(options->debug || k->settings.debug,

@@ -23,6 +23,9 @@
  *
  * A demand that brought nearly nothing (pages were written again, or their
  * digests were forged) makes later ones wait, however large they are.
+ *
+ * While as many pages are shared as the administrator allows, none is served:
+ * ksmd then only forgets those of engines that have left.
  */
 #include <glib.h>
 
@@ -116,6 +119,9 @@ static const char *policy_end_reason(KsmtunedDemandPolicy *state,
         state->hold_until_ms = r->now_ms + KSMTUNED_POLICY_HOLD_MS;
         return "someone else stopped it";
     }
+    if (r->full && r->serving_pages) {
+        return "as many pages are shared as may be";
+    }
     if (r->full_scans >= state->scans_end) {
         return "all marked pages are scanned";
     }
@@ -133,19 +139,20 @@ static unsigned policy_scans_needed(KsmtunedDemandPolicy *state,
     if (r->now_ms < state->hold_until_ms) {
         return 0;
     }
-    if (policy_is_many(r) && r->now_ms >= policy_urgent_ms(state, r)) {
+    if (!r->full && policy_is_many(r) &&
+        r->now_ms >= policy_urgent_ms(state, r)) {
         *why = "many pages wait";
         return KSMTUNED_POLICY_DEMAND_SCANS;
     }
-    if (r->waiting_pages &&
+    if (!r->full && r->waiting_pages &&
         r->now_ms - r->oldest_ms >= ksmtuned_policy_demand_wait_ms(state)) {
         *why = "pages have waited long";
         return KSMTUNED_POLICY_DEMAND_SCANS;
     }
     if (r->departures != state->departures_seen) {
         *why = "an engine has left";
-        return r->waiting_pages ? KSMTUNED_POLICY_DEMAND_SCANS :
-                                  KSMTUNED_POLICY_CLEANUP_SCANS;
+        return r->waiting_pages && !r->full ? KSMTUNED_POLICY_DEMAND_SCANS :
+                                              KSMTUNED_POLICY_CLEANUP_SCANS;
     }
     return 0;
 }
@@ -165,6 +172,9 @@ static int64_t policy_rest_ms(const KsmtunedDemandPolicy *state,
         if (policy_is_many(r)) {
             at_ms = MIN(at_ms, policy_urgent_ms(state, r));
         }
+    }
+    if (r->full) {
+        at_ms = MAX(at_ms, r->now_ms + KSMTUNED_POLICY_FULL_MS);
     }
     at_ms = MAX(at_ms, state->hold_until_ms);
     return MAX(at_ms - r->now_ms, 1);
@@ -211,7 +221,7 @@ KsmtunedDemandDecision ksmtuned_policy_demand(KsmtunedDemandPolicy *state,
         policy_begin(state, r, scans);
         state->departures_seen = r->departures;
         decision.boost = true;
-        decision.begin_service = true;
+        decision.begin_service = !r->full;
         decision.next_ms = KSMTUNED_POLICY_TICK_MS;
         return decision;
     }

@@ -45,10 +45,14 @@
 /* Someone else stopped ksmd: respect it for so long. */
 #define KSMTUNED_POLICY_HOLD_MS         60000
 
+/* As many pages are shared as may be: look again after so long. */
+#define KSMTUNED_POLICY_FULL_MS         10000
+
 typedef struct KsmtunedDemandReadings {
     int64_t now_ms;             /* monotonic */
     bool ksmd_usable;           /* KSM is there and may be set */
     bool ksmd_runs;             /* its "run" is 1 */
+    bool full;                  /* as many pages are shared as may be */
     bool progress_known;        /* @progress is of use */
     uint64_t progress;          /* changes while ksmd works; any unit */
     uint64_t full_scans;

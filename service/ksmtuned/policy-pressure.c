@@ -32,11 +32,31 @@ static bool pressure_is_off(const KsmtunedPressureReadings *r,
            r->stall < KSMTUNED_PRESSURE_STALL;
 }
 
+static void pressure_decide_release(KsmtunedPressurePolicy *state,
+                                    const KsmtunedPressureReadings *r,
+                                    int64_t reserve_kib, int64_t after_ms)
+{
+    int64_t wanted = state->released ? KSMTUNED_PRESSURE_REMERGE :
+                                       KSMTUNED_PRESSURE_RELEASE;
+    int64_t left_kib = state->released ? r->available_kib :
+                                         r->available_kib - r->merged_kib;
+
+    if (!state->decided || !after_ms || r->stall >= KSMTUNED_PRESSURE_STALL ||
+        left_kib < reserve_kib * wanted / 100) {
+        state->decided = true;
+        state->needed_ms = r->now_ms;
+        state->released = false;
+    } else if (r->now_ms - state->needed_ms >= after_ms) {
+        state->released = true;
+    }
+}
+
 KsmtunedPace
 ksmtuned_policy_pressure(KsmtunedPressurePolicy *state,
-                         const KsmtunedClassicSettings *settings,
+                         const KsmtunedPressureSettings *pressure_settings,
                          const KsmtunedPressureReadings *r)
 {
+    const KsmtunedClassicSettings *settings = pressure_settings->classic;
     KsmtunedPace pace = { 0 };
     int64_t reserve_kib = ksmtuned_policy_classic_reserve_kib(settings,
                                                               r->total_kib);
@@ -44,6 +64,8 @@ ksmtuned_policy_pressure(KsmtunedPressurePolicy *state,
     int64_t stalls = pressure_of_stalls(r);
     int64_t least = MIN(settings->npages_min, settings->npages_max);
 
+    pressure_decide_release(state, r, reserve_kib,
+                            pressure_settings->release_after_ms);
     if (!pressure_is_off(r, reserve_kib)) {
         state->short_ms = r->now_ms;
     }

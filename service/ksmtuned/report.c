@@ -49,11 +49,13 @@ static void report_text(GString *json, const char *name, const char *text)
     g_string_append_c(json, '"');
 }
 
-void ksmtuned_report_json(GString *json, const char *name, pid_t pid,
-                          int64_t at_ms, const KsmFrameReport *report)
+void ksmtuned_report_json(GString *json, const char *name,
+                          const char *domain, pid_t pid, int64_t at_ms,
+                          const KsmFrameReport *report)
 {
     g_string_append_printf(json, "{\"pid\": %d", (int)pid);
     report_text(json, "name", name);
+    report_text(json, "domain", domain);
     report_text(json, "state", report_states[report->state]);
     report_backends_json(json, report->backends);
     report_number(json, "reported_ms", at_ms);

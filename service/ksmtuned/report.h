@@ -12,7 +12,8 @@
 #include "ksm-wire.h"
 
 /* Appends an object to @json.  @at_ms: when it came, monotonic. */
-void ksmtuned_report_json(GString *json, const char *name, pid_t pid,
-                          int64_t at_ms, const KsmFrameReport *report);
+void ksmtuned_report_json(GString *json, const char *name,
+                          const char *domain, pid_t pid, int64_t at_ms,
+                          const KsmFrameReport *report);
 
 #endif

@@ -154,6 +154,18 @@ void ksmtuned_server_adopt(KsmtunedServer *server, int fd)
     server_start_accepting(server);
 }
 
+void ksmtuned_server_weigh(KsmtunedServer *server)
+{
+    GHashTableIter iter;
+    gpointer client;
+
+    g_hash_table_iter_init(&iter, server->clients);
+    while (g_hash_table_iter_next(&iter, &client, NULL)) {
+        ksmtuned_client_weigh(client);
+    }
+    ksmtuned_budgets_touch(server->shared->budgets);
+}
+
 unsigned ksmtuned_server_clients(const KsmtunedServer *server)
 {
     return g_hash_table_size(server->clients);

@@ -30,6 +30,9 @@ bool ksmtuned_server_listen(KsmtunedServer *server, const char *path,
 /* Take over @fd, which listens. */
 void ksmtuned_server_adopt(KsmtunedServer *server, int fd);
 
+/* Look again what the engines weigh against each other. */
+void ksmtuned_server_weigh(KsmtunedServer *server);
+
 unsigned ksmtuned_server_clients(const KsmtunedServer *server);
 /* What the engines last reported, as a JSON array; the caller frees it. */
 char *ksmtuned_server_reports_json(const KsmtunedServer *server);

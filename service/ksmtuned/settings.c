@@ -13,6 +13,9 @@
 /* So that no product of two settings and the size of memory can overflow. */
 #define SETTINGS_NUMBER_MAX     1000000000
 
+/* In percent of one. */
+#define SETTINGS_CPU_MAX        1000000
+
 typedef struct SettingsNumber {
     const char *key;
     size_t offset;              /* of an int64_t in KsmtunedSettings */
@@ -26,6 +29,9 @@ typedef struct SettingsNumber {
 
 static const SettingsNumber settings_numbers[] = {
     NUMBER("KSM_MONITOR_INTERVAL", monitor_interval_s, 60, 1, 86400),
+    NUMBER("KSM_MAX_KERNEL_PAGES", max_kernel_pages, 0, 0, G_MAXINT64),
+    NUMBER("KSM_RELEASE_AFTER", release_after_s, 600, 0, 86400),
+    NUMBER("KSM_ENGINES_CPU", engines_cpu, -1, 0, SETTINGS_CPU_MAX),
     NUMBER("KSM_SLEEP_MSEC", classic.sleep_msec, 10, 0, 1000000),
     NUMBER("KSM_NPAGES_BOOST", classic.npages_boost, 300,
            -SETTINGS_NUMBER_MAX, SETTINGS_NUMBER_MAX),

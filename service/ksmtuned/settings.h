@@ -22,6 +22,9 @@ typedef struct KsmtunedSettings {
     KsmtunedPolicyChoice policy;
     KsmtunedClassicSettings classic;
     int64_t monitor_interval_s;
+    int64_t max_kernel_pages;   /* that may be shared; 0: no limit */
+    int64_t release_after_s;    /* of plentiful memory; 0: never */
+    int64_t engines_cpu;        /* percent of a CPU for all; -1: by default */
     char *logfile;              /* where debug lines go, too; or NULL */
     bool debug;
 } KsmtunedSettings;

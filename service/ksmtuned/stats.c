@@ -66,12 +66,14 @@ char *ksmtuned_stats_json(KsmtunedStats *stats)
                            "\"ksmd_wakeups\": %" PRIu64 ", "
                            "\"policy\": \"%s\", "
                            "\"decisions\": %" PRIu64 ", "
+                           "\"max_kernel_pages\": %" PRId64 ", "
                            "\"engines\": %s}\n",
-                           f.clients, f.index_entries, f.index_shared,
-                           f.index_bytes, f.twins_told, stats_cpu_ns(),
+                           f.clients, f.index.entries, f.index.shared,
+                           f.index.bytes, f.index.twins_told, stats_cpu_ns(),
                            f.ksmd_running ? "true" : "false",
                            f.demand_waiting_pages, f.ksmd_wakeups,
                            f.policy, f.decisions,
+                           f.max_kernel_pages,
                            engines ? engines : "[]");
 }
 

@@ -13,18 +13,18 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "domain.h"
+
 typedef struct KsmtunedStats KsmtunedStats;
 
 typedef struct KsmtunedFigures {
     unsigned clients;
-    uint64_t index_entries;
-    uint64_t index_shared;
-    uint64_t index_bytes;
-    uint64_t twins_told;        /* entries told to have a twin, ever */
+    KsmtunedDomainFigures index;
     uint64_t demand_waiting_pages;
     uint64_t ksmd_wakeups;
     const char *policy;         /* in force */
     uint64_t decisions;         /* of policies */
+    int64_t max_kernel_pages;   /* that may be shared; 0: no limit */
     bool ksmd_running;
     char *engines;              /* JSON array; freed by who asks for figures */
 } KsmtunedFigures;

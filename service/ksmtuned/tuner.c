@@ -84,6 +84,14 @@ static void tuner_kick(KsmtunedTuner *tuner)
     tuner_touch_stats(tuner);
 }
 
+static bool tuner_is_full(const KsmtunedTuner *tuner,
+                          const KsmtunedKsmdReadings *ksmd)
+{
+    int64_t limit = tuner->settings->max_kernel_pages;
+
+    return limit && ksmd->shared_pages >= (uint64_t)limit;
+}
+
 static void tuner_read(KsmtunedTuner *tuner, KsmtunedDemandReadings *readings)
 {
     KsmtunedDemandSum sum = ksmtuned_demand_sum(&tuner->demand);
@@ -96,6 +104,7 @@ static void tuner_read(KsmtunedTuner *tuner, KsmtunedDemandReadings *readings)
         .now_ms = g_get_monotonic_time() / 1000,
         .ksmd_usable = tuner->host.usable,
         .ksmd_runs = ksmd.runs,
+        .full = tuner_is_full(tuner, &ksmd),
         .progress_known = ksmd.progress_known,
         .progress = ksmd.progress,
         .full_scans = ksmd.full_scans,
@@ -239,26 +248,56 @@ static KsmtunedPace tuner_ask_classic(KsmtunedTuner *tuner,
     return pace;
 }
 
+static int64_t tuner_merged_kib(const KsmtunedTuner *tuner)
+{
+    KsmtunedKsmdReadings ksmd = { 0 };
+
+    ksmtuned_ksmd_read(tuner->host.ksmd, &ksmd);
+    return (ksmd.merged_pages +
+            ksmtuned_budgets_sharing_pages(tuner->host.budgets)) *
+           ksm_page_size() / 1024;
+}
+
 static KsmtunedPace tuner_ask_pressure(KsmtunedTuner *tuner,
                                        const KsmMemory *memory)
 {
+    const KsmtunedPressureSettings settings = {
+        .classic = &tuner->settings->classic,
+        .release_after_ms = tuner->settings->release_after_s * 1000,
+    };
     KsmtunedPressureReadings readings = {
         .now_ms = g_get_monotonic_time() / 1000,
         .total_kib = memory->total_kib,
         .available_kib = memory->available_kib ? memory->available_kib :
                                                  memory->unused_kib,
+        .merged_kib = tuner_merged_kib(tuner),
     };
     KsmtunedPace pace;
 
     ksm_memory_stall(tuner->host.proc_root, &readings.stall);
-    pace = ksmtuned_policy_pressure(&tuner->pressure_policy,
-                                    &tuner->settings->classic, &readings);
+    pace = ksmtuned_policy_pressure(&tuner->pressure_policy, &settings,
+                                    &readings);
+    ksmtuned_budgets_release(tuner->host.budgets,
+                             tuner->pressure_policy.released);
     ksmtuned_log(KSMTUNED_LOG_DEBUG, "pressure: %s (%" G_GINT64_FORMAT
                  " KiB of %" G_GINT64_FORMAT " available; %" G_GINT64_FORMAT
                  ".%02d %% stalled)", pace.why, readings.available_kib,
                  readings.total_kib, readings.stall / 100,
                  (int)(readings.stall % 100));
     return pace;
+}
+
+/* The original knows no limit. */
+static void tuner_admit(KsmtunedTuner *tuner, KsmtunedPace *pace)
+{
+    KsmtunedKsmdReadings ksmd = { 0 };
+
+    ksmtuned_ksmd_read(tuner->host.ksmd, &ksmd);
+    if (pace->run && tuner_is_full(tuner, &ksmd)) {
+        ksmtuned_log(KSMTUNED_LOG_DEBUG, "%" G_GUINT64_FORMAT " pages are "
+                     "shared, as many as may be", ksmd.shared_pages);
+        pace->run = false;
+    }
 }
 
 /* By the host's memory. */
@@ -278,6 +317,9 @@ static int64_t tuner_run_by_memory(KsmtunedTuner *tuner)
     tuner->decisions++;
     pace = by_pressure ? tuner_ask_pressure(tuner, &memory) :
                          tuner_ask_classic(tuner, &memory);
+    if (!tuner->settings->classic.strict) {
+        tuner_admit(tuner, &pace);
+    }
     tuner_follow(tuner, &pace);
     if (pace.run) {
         ksmtuned_log(KSMTUNED_LOG_DEBUG, "ksmd runs: %" G_GINT64_FORMAT

@@ -9,6 +9,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "budgets.h"
 #include "demand.h"
 #include "ksmd.h"
 #include "settings.h"
@@ -19,6 +20,7 @@ typedef struct KsmtunedTuner KsmtunedTuner;
 typedef struct KsmtunedTunerHost {
     KsmtunedKsmd *ksmd;
     bool usable;                /* ksmd may be set */
+    KsmtunedBudgets *budgets;
     const char *proc_root;
     const char *sysfs_root;
 } KsmtunedTunerHost;

@@ -16,6 +16,7 @@ static const char *const daemon_figure_names[KSM_DAEMON_FIGURES] = {
     [KSM_DAEMON_DEMAND_WAITING_PAGES] = "demand_waiting_pages",
     [KSM_DAEMON_KSMD_WAKEUPS] = "ksmd_wakeups",
     [KSM_DAEMON_DECISIONS] = "decisions",
+    [KSM_DAEMON_MAX_KERNEL_PAGES] = "max_kernel_pages",
 };
 
 const char *const ksm_daemon_policies[] = {

@@ -61,6 +61,7 @@ static GPtrArray *engine_read_backends(JsonObject *object)
 static void engine_free(KsmEngine *engine)
 {
     g_free(engine->name);
+    g_free(engine->domain);
     g_clear_pointer(&engine->backends, g_ptr_array_unref);
     g_free(engine->limit);
     g_free(engine);
@@ -81,6 +82,7 @@ static KsmEngine *engine_read(JsonObject *object)
     engine = g_new0(KsmEngine, 1);
     engine->pid = pid.value;
     engine->name = g_strdup(ksm_stats_string(object, "name"));
+    engine->domain = g_strdup(ksm_stats_string(object, "domain"));
     engine->state = ksm_stats_word(ksm_engine_states,
                                    ksm_stats_string(object, "state"));
     engine->backends = engine_read_backends(object);

@@ -38,6 +38,7 @@ typedef struct KsmRate {
 typedef struct KsmEngine {
     pid_t pid;
     char *name;
+    char *domain;               /* who learns of its pages: of ksmtuned */
     const char *state;
     GPtrArray *backends;        /* of const char *; in the order given */
     char *limit;                /* what keeps it from doing all of its job */

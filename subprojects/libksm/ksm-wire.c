@@ -20,6 +20,7 @@ G_STATIC_ASSERT(sizeof(KsmFrameWelcome) == 48);
 G_STATIC_ASSERT(sizeof(KsmFrameEntry) == 16);
 G_STATIC_ASSERT(sizeof(KsmFrameDemand) == 16);
 G_STATIC_ASSERT(sizeof(KsmFrameReport) == 296);
+G_STATIC_ASSERT(sizeof(KsmFrameBudget) == 8);
 G_STATIC_ASSERT(KSM_WIRE_MAX_PAYLOAD % sizeof(KsmFrameEntry) == 0);
 
 /* Pages have 32-bit numbers, so no engine has more of them. */
@@ -41,6 +42,8 @@ static bool ksm_wire_length_ok(uint16_t type, uint32_t length)
         return length == sizeof(KsmFrameDemand);
     case KSM_FRAME_REPORT:
         return length == sizeof(KsmFrameReport);
+    case KSM_FRAME_BUDGET:
+        return length == sizeof(KsmFrameBudget);
     default:
         return false;
     }
@@ -62,6 +65,7 @@ KsmWireError ksm_wire_check_header(const KsmFrameHeader *header,
     case KSM_FRAME_WELCOME:
     case KSM_FRAME_REFUSE:
     case KSM_FRAME_TWINS:
+    case KSM_FRAME_BUDGET:
         sender = KSM_WIRE_FROM_DAEMON;
         break;
     default:
@@ -169,6 +173,20 @@ static KsmWireError ksm_wire_check_report(const void *payload)
     return KSM_WIRE_OK;
 }
 
+static KsmWireError ksm_wire_check_budget(const void *payload)
+{
+    KsmFrameBudget budget;
+
+    memcpy(&budget, payload, sizeof(budget));
+    if (budget.flags & ~KSM_BUDGET_RELEASE) {
+        return KSM_WIRE_BAD_RESERVED;
+    }
+    if (!budget.cpu_permille || budget.cpu_permille > KSM_BUDGET_CPU_MAX) {
+        return KSM_WIRE_BAD_VALUE;
+    }
+    return KSM_WIRE_OK;
+}
+
 KsmWireError ksm_wire_check_payload(const KsmFrameHeader *header,
                                     const void *payload)
 {
@@ -195,6 +213,8 @@ KsmWireError ksm_wire_check_payload(const KsmFrameHeader *header,
         return ksm_wire_check_demand(payload);
     case KSM_FRAME_REPORT:
         return ksm_wire_check_report(payload);
+    case KSM_FRAME_BUDGET:
+        return ksm_wire_check_budget(payload);
     default:
         return KSM_WIRE_BAD_TYPE;
     }

@@ -47,6 +47,7 @@ typedef enum KsmFrameType {
     KSM_FRAME_TWINS = 6,        /* daemon -> engine: KsmFrameEntry[] */
     KSM_FRAME_DEMAND = 7,       /* engine -> daemon: KsmFrameDemand */
     KSM_FRAME_REPORT = 8,       /* engine -> daemon: KsmFrameReport */
+    KSM_FRAME_BUDGET = 9,       /* daemon -> engine: KsmFrameBudget */
     KSM_FRAME__MAX
 } KsmFrameType;
 
@@ -60,7 +61,7 @@ typedef struct KsmFrameHeader {
 typedef struct KsmFrameHello {
     uint32_t version;           /* KSM_WIRE_VERSION */
     uint32_t page_size;         /* bytes */
-    uint64_t features;          /* that the engine has; none yet */
+    uint64_t features;          /* KSM_FEATURE_*, that the engine has */
     char name[48];              /* for the log: guest name, NUL-terminated */
 } KsmFrameHello;
 
@@ -70,6 +71,7 @@ typedef struct KsmFrameHello {
  * are not upgraded at the same time.
  */
 #define KSM_FEATURE_REPORT      1u  /* of the daemon: it takes REPORT */
+#define KSM_FEATURE_BUDGET      2u  /* of the engine: it takes BUDGET */
 
 typedef struct KsmFrameWelcome {
     uint32_t version;           /* KSM_WIRE_VERSION */
@@ -141,6 +143,20 @@ typedef struct KsmFrameReport {
     /* What keeps it from doing all of its job, with the way out; or empty. */
     char limit[208];            /* NUL-terminated */
 } KsmFrameReport;
+
+#define KSM_BUDGET_CPU_MAX      1000u
+
+/* In KsmFrameBudget.flags. */
+#define KSM_BUDGET_RELEASE      1u  /* merge nothing, give all merged back */
+
+/*
+ * What the engine may use; it holds until the next one or the end of the
+ * connection.  Before the first: all that its own properties allow.
+ */
+typedef struct KsmFrameBudget {
+    uint32_t cpu_permille;      /* of one host CPU, 1 to KSM_BUDGET_CPU_MAX */
+    uint32_t flags;             /* KSM_BUDGET_* */
+} KsmFrameBudget;
 
 typedef enum KsmWireError {
     KSM_WIRE_OK = 0,

@@ -27,24 +27,13 @@ ALIKE = 32
 TWINS = 2 * ALIKE
 MANY = 2000
 UNIQUE = 700
-ORDINARY_USER = 'nobody'
-
-
-def as_user(bed):
-    """A directory of an ordinary user's, and how to run a command as one."""
-    directory = bed.directory / ORDINARY_USER
-    if not directory.exists():
-        user = pwd.getpwnam(ORDINARY_USER)
-        directory.mkdir()
-        os.chown(directory, user.pw_uid, user.pw_gid)
-    return directory, f'--user={ORDINARY_USER}'
 
 
 def guest_on(bed, *restrictions, ordinary=False, **options):
     """A guest on a host with RESTRICTIONS; ORDINARY: not as root."""
     directory = bed.directory
     if ordinary:
-        directory, user = as_user(bed)
+        directory, user = restricted.ordinary_user(bed.directory)
         restrictions = (*restrictions, user)
     return QTest(bed.arguments.qemu, directory,
                  command=restricted.command(*restrictions), **options)
@@ -112,7 +101,7 @@ def test_ordinary_user(bed):
     """a QEMU of an ordinary user lacks nothing"""
     guest = bed.enter(guest_on(bed, ordinary=True))
     check_equal(os.stat(f'/proc/{guest.pid}').st_uid,
-                pwd.getpwnam(ORDINARY_USER).pw_uid, "QEMU's user")
+                pwd.getpwnam(restricted.ORDINARY_USER).pw_uid, "QEMU's user")
     check_equal(list(guest.limits()), ['no-rendezvous'], 'limits')
     check_merging(guest)
     check(guest.figures()['pages-tracked'] > 0, 'nothing is tracked')
@@ -166,7 +155,7 @@ class OrdinaryKsmtuned(Ksmtuned):
     """A ksmtuned that may not change /sys/kernel/mm/ksm."""
 
     def __init__(self, bed):
-        directory, user = as_user(bed)
+        directory, user = restricted.ordinary_user(bed.directory)
         super().__init__(bed.arguments.ksmtuned, directory,
                          bed.directory / 'ksmtuned.log')
         self._arguments = [*restricted.command(user), *self._arguments]

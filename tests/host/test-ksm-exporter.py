@@ -157,7 +157,7 @@ def fill(host):
         engine(300, backends=[]),
         index_entries=21, index_shared=22, index_bytes=23, twins_told=24,
         cpu_ns=2500000000, demand_waiting_pages=25, ksmd_wakeups=26,
-        decisions=27, policy='demand')
+        decisions=27, policy='demand', max_kernel_pages=28)
 
 
 def test_options(host):
@@ -201,6 +201,7 @@ def test_host(host):
         ('index_shared',): 22, ('index_bytes',): 23, ('twins_told_total',): 24,
         ('cpu_seconds_total',): 2.5, ('waiting_pages',): 25,
         ('ksmd_wakeups_total',): 26, ('decisions_total',): 27,
+        ('max_kernel_pages',): 28,
         ('policy', ('policy', 'demand')): 1,
         ('policy', ('policy', 'classic')): 0,
         ('policy', ('policy', 'classic-strict')): 0,
@@ -224,6 +225,11 @@ def test_guests(host):
         ('saved_bytes', *web): 6 * PAGE, ('profit_bytes', *web): -8,
         ('merging_pages', *web): 2, ('zero_pages', *web): 1}, 'guests')
     found = named(found, 'ksm_engine_')
+    check_equal({key for key in found if key[0] == 'domain_info'}, {
+        ('domain_info', ('domain', 'default'), *who) for who in (web, unseen)},
+        'domains')
+    found = {key: value for key, value in found.items()
+             if key[0] != 'domain_info'}
     for name in 'state', 'backend':
         known = {key: value for key, value in found.items()
                  if key[0] == name}

@@ -199,7 +199,7 @@ def test_start_ksmfs_limit(host):
 def test_start_no_limit(host):
     """A limit that nothing has is no error, but it is said."""
     said = host.out('start', environment={VARIABLE: '1000'})
-    check(VARIABLE in said and 'no effect' in said, said)
+    check(VARIABLE in said and 'only ksmtuned' in said, said)
     check_equal(host.values()['run'], '1', 'run')
 
 
@@ -266,6 +266,18 @@ def fill(host):
                    pages_sharing=2 * MIB // PAGE, ksm_zero_pages=MIB // PAGE,
                    max_kernel_pages=0)
     host.add_mount('0:51')
+
+
+def test_status_limit_of_ksmtuned(host):
+    """Of a KSM without a limit, ksmtuned's is told."""
+    said = host.out('status')
+    check(re.search(r'max_kernel_pages +- \(this KSM has no limit', said), said)
+    host.start_ksmtuned()
+    for limit, text in (1000, '1000'), (0, 'unlimited'):
+        host.set_stats(json.dumps({'engines': [], 'max_kernel_pages': limit}))
+        said = host.out('status')
+        check(re.search(f'max_kernel_pages +{text} in ksmtuned, for KSM\n',
+                        said), said)
 
 
 def test_status_json(host):
@@ -553,7 +565,7 @@ def test_engines_wrong_values(host):
                   str(1 << 63), str(1 << 64), str((1 << 64) + 5),
                   str(-(1 << 63)), str(1 - (1 << 64)), '9' * 400):
         members = ', '.join(f'"{name}": {wrong}' for name in engine(1)
-                            if name not in ('pid', 'name', 'state'))
+                            if name not in ('pid', 'name', 'state', 'domain'))
         host.set_stats('{"engines": [{"pid": 7, "state": "idle", "name": "x",'
                        f'{members}, "ksmfs_sharing_pages": {wrong}}},'
                        f'{{"pid": {wrong}}}]}}')
@@ -656,19 +668,25 @@ def test_domains(host):
     host.add_mount('259:51')
     host.add_maps(100, 'fd:01', '00:32')
     host.add_maps(200, '00:32', '103:33', '00:32')
-    host.start_ksmtuned(engine(200), engine(400))
+    host.start_ksmtuned(engine(200), engine(400), engine(300, domain='a'),
+                        engine(100))
     one, two, three, four = (
         {'pid': 100, 'name': 'one'}, {'pid': 200, 'name': 'two'},
         {'pid': 300, 'name': 'three'}, {'pid': 400, 'name': 'guest-400'})
     check_equal(host.domains(), {
         'domains': [
-            {'of': 'ksmtuned', 'guests': [two, four]},
+            {'of': 'ksmtuned', 'name': 'a', 'guests': [three]},
+            {'of': 'ksmtuned', 'name': 'default', 'guests': [one, two, four]},
             {'of': 'ksmfs', 'device': '0:50', 'path': '/srv/a b',
              'guests': [one, two]},
             {'of': 'ksmfs', 'device': '259:51', 'guests': [two]}],
         'unknown': [three, four]}, 'domains')
     check_equal(host.out('domains'), """\
-ksmtuned, engines: 2
+ksmtuned, domain a
+     300  three
+
+ksmtuned, domain default
+     100  one
      200  two
      400  guest-400
 
@@ -936,6 +954,26 @@ def test_unmerge_guard(host):
     check_equal(host.values(), before, 'values')
     host.out('unmerge', '--yes', '--force')
     check_equal(host.values()['run'], '2', 'run')
+
+
+def test_unmerge_interrupted(host):
+    """It ends when memory gets short meanwhile, and says so."""
+    set_merged(host, 100 * MIB, 500 * MIB)
+    os.unlink(host.ksm / 'run')
+    # Nobody reads it, so that the write goes on until it is interrupted.
+    os.mkfifo(host.ksm / 'run')
+    with subprocess.Popen(
+            host.command_line('unmerge', '--yes'), stderr=subprocess.PIPE,
+            text=True) as process:
+        time.sleep(1)
+        check_equal(process.poll(), None, 'status while memory suffices')
+        host.set_memory(1000 * MIB, MemAvailable=50 * MIB)
+        time.sleep(1)
+        check_equal(process.poll(), None, 'status while memory suffices')
+        host.set_memory(1000 * MIB, MemAvailable=50 * MIB - 1024)
+        error = process.communicate(timeout=PATIENCE)[1]
+    check_equal(process.returncode, 1, f'exit status, {error}')
+    check('50.0 MiB' in error and 'some pages stay merged' in error, error)
 
 
 def test_unmerge_asks(host):

@@ -12,6 +12,7 @@ import os
 import re
 import signal
 import sys
+import time
 from pathlib import Path
 
 TOP = Path(__file__).resolve().parent.parent.parent
@@ -20,6 +21,7 @@ sys.path.insert(0, str(TOP / 'tests/vm'))
 from ksmtest import cases  # noqa: E402
 from ksmtest.checks import check, check_equal, wait_for  # noqa: E402
 from ksmtest.daemon import Daemon  # noqa: E402
+from ksmtest.wire import RELEASE, TAKES_BUDGET, report  # noqa: E402
 
 PAGE_KIB = os.sysconf('SC_PAGESIZE') // 1024
 GIB = 1 << 20
@@ -161,6 +163,30 @@ def test_strict_stops_all(bed):
     bed.check_set(run='1')
 
 
+def test_max_kernel_pages(bed):
+    """ksmd rests while as many pages are shared as may be"""
+    bed.configure()
+    bed.memory(available=0)
+    bed.set('pages_shared', 999)
+    bed.start(environment={**os.environ, 'KSM_MAX_KERNEL_PAGES': '1000'})
+    bed.retune()
+    bed.check_set(run='1')
+    bed.wait_stats(max_kernel_pages=1000)
+    bed.set('pages_shared', 1000)
+    bed.retune()
+    bed.check_set(run='0')
+
+
+def test_max_kernel_pages_strict(bed):
+    """the original knows no such limit"""
+    bed.configure('KSM_MAX_KERNEL_PAGES=1', 'KSM_POLICY=classic-strict')
+    bed.memory(available=0)
+    bed.set('pages_shared', 1000)
+    bed.start()
+    bed.retune()
+    bed.check_set(run='1')
+
+
 def test_someone_stops_it(bed):
     """an administrator who stops ksmd is left in peace, until a retune"""
     bed.configure('KSM_MONITOR_INTERVAL=1')
@@ -299,6 +325,31 @@ def test_pressure(bed):
     stalls.write_text('some avg10=0.00 avg60=0.00 avg300=0.00 total=9\n')
     wait_for(lambda: bed.get('pages_to_scan') == '64', 'it to go on gently')
     bed.check_set(run='1')
+
+
+def test_pressure_lets_go(bed):
+    """engines give back what is merged while memory is plentiful"""
+    bed.configure('KSM_POLICY=pressure', 'KSM_MONITOR_INTERVAL=1',
+                  'KSM_RELEASE_AFTER=1', 'KSM_ENGINES_CPU=0')
+    merged = GIB
+    bed.set('pages_sharing', merged // 2 // PAGE_KIB)
+    bed.memory(available=2 * RESERVE + merged - 1)
+    bed.start()
+    engine = bed.engine(features=TAKES_BUDGET)
+    # Half of it is merged on ksmfs.
+    engine.send(report(*[0] * 6, merged // 2 // PAGE_KIB, *[0] * 3))
+    bed.retune()
+    time.sleep(2)
+    engine.check_silent()
+    bed.memory(available=2 * RESERVE + merged)
+    check_equal(engine.budget(), (1000, RELEASE), 'budget')
+    bed.memory(available=RESERVE * 3 // 2 - 1)
+    check_equal(engine.budget(), (1000, 0), 'budget')
+    # One that comes meanwhile is told, too.
+    bed.memory(available=TOTAL)
+    check_equal(engine.budget(), (1000, RELEASE), 'budget')
+    other = bed.engine(features=TAKES_BUDGET)
+    check_equal(other.budget(), (1000, RELEASE), 'budget of another')
 
 
 if __name__ == '__main__':

@@ -104,7 +104,8 @@ def test_stats_log(daemon):
     daemon.wait_log('"clients": 1')
     wanted = {'clients', 'index_entries', 'index_shared', 'index_bytes',
               'twins_told', 'cpu_ns', 'ksmd_running', 'demand_waiting_pages',
-              'ksmd_wakeups', 'policy', 'decisions', 'engines'}
+              'ksmd_wakeups', 'policy', 'decisions', 'max_kernel_pages',
+              'engines'}
     check_equal(set(daemon.stats()), wanted, 'keys')
 
 

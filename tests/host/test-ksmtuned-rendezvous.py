@@ -357,7 +357,8 @@ def test_reports(daemon):
     age_ms = time.monotonic() * 1000 - told.pop('reported_ms')
     check(0 <= age_ms < PATIENCE * 1000, f'{age_ms} ms old')
     check_equal([told], [{
-        'pid': os.getpid(), 'name': 'one', 'state': 'idle',
+        'pid': os.getpid(), 'name': 'one', 'domain': 'default',
+        'state': 'idle',
         'backends': ['ksmd', 'ksmfs'], 'ram_bytes': 10, 'full_scans': 11,
         'pages_hashed': 12, 'pages_twins': 13, 'pages_zero': 14,
         'pages_marked': 15, 'ksmfs_sharing_pages': 16, 'cow_breaks': 17,

@@ -9,6 +9,7 @@
 import json
 import mmap
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -33,6 +34,12 @@ class Bed(ksmfs.Bed):
         check_equal(result.returncode, status,
                     f'status of {arguments}: {result.stderr}')
         return result.stderr if status else result.stdout
+
+    @staticmethod
+    def merged():
+        return sum(int((KSM / name).read_text())
+                   for name in ('pages_sharing', 'ksm_zero_pages')
+                   if (KSM / name).exists())
 
     def status(self):
         return json.loads(self.ksmctl('status', '--json'))
@@ -108,6 +115,54 @@ def test_merged(bed):
                     'what is saved, and run')
         bed.ksmctl('tune', 'max_page_sharing=64')
         check_equal(memory[:], b'twin' * (64 * PAGE // 4), 'memory')
+
+
+def free():
+    """Pages; the kernel counts what is separated a process at a time."""
+    meminfo = Path('/proc/meminfo').read_text()
+    return int(re.search(r'MemFree: +(\d+)', meminfo)[1]) * 1024 // PAGE
+
+
+def test_unmerge_guarded(bed):
+    """Separating pages ends in the midst when memory gets short"""
+    pages = 32768
+    real = Path('/proc/meminfo').read_text()
+    proc = bed.directory / 'proc'
+    proc.mkdir()
+    # Who opens it waits for what it is told.
+    os.mkfifo(proc / 'meminfo')
+
+    def tell_available(kib):
+        (proc / 'meminfo').write_text(
+            re.sub(r'MemAvailable:.*', f'MemAvailable: {kib} kB', real))
+
+    with mmap.mmap(-1, pages * PAGE, flags=mmap.MAP_PRIVATE |
+                   mmap.MAP_ANONYMOUS) as memory:
+        memory.write(b'twin' * (pages * PAGE // 4))
+        memory.madvise(mmap.MADV_MERGEABLE)
+        bed.ksmctl('tune', 'sleep_millisecs=0', 'pages_to_scan=10000')
+        bed.ksmctl('start')
+        wait_for(lambda: bed.merged() >= pages * 9 // 10, 'merges')
+        bed.ksmctl('stop')
+        merged, before = bed.merged(), free()
+        with subprocess.Popen(
+                [bed.arguments.ksmctl, 'unmerge', '--yes',
+                 f'--proc-root={proc}'], text=True,
+                stderr=subprocess.PIPE) as process:
+            tell_available(1 << 30)
+            while free() > before - merged // 10:
+                check_equal(process.poll(), None, 'status')
+            tell_available(1)
+            error = process.communicate()[1]
+        check_equal(process.returncode, 1, f'status, {error}')
+        check('some pages stay merged' in error, error)
+        check_equal((KSM / 'run').read_text(), '0\n', 'run')
+        separated = before - free()
+        check(merged // 20 < separated < merged * 9 // 10,
+              f'{separated} of {merged} pages are separated')
+        bed.ksmctl('unmerge', '--yes')
+        check_equal(bed.merged(), 0, 'merged pages')
+        check_equal(memory[:], b'twin' * (pages * PAGE // 4), 'memory')
 
 
 def test_advisor(bed):

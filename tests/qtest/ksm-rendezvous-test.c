@@ -192,6 +192,121 @@ static void test_report(void)
     close(d.fd);
 }
 
+static uint64_t cpu_permille(Daemon *d)
+{
+    QDict *info = ksm_query(d->qts);
+    uint64_t permille = qdict_get_int(info, "cpu-permille");
+
+    qobject_unref(info);
+    return permille;
+}
+
+static void wait_cpu_permille(Daemon *d, uint64_t wanted)
+{
+    for (int i = 0; cpu_permille(d) != wanted && i < 1000; i++) {
+        g_usleep(10000);
+    }
+    g_assert_cmpuint(cpu_permille(d), ==, wanted);
+}
+
+static void daemon_grant(Daemon *d, uint32_t permille, uint32_t flags)
+{
+    KsmFrameBudget budget = { .cpu_permille = permille, .flags = flags };
+
+    daemon_send(d, KSM_FRAME_BUDGET, &budget, sizeof(budget));
+}
+
+/* It takes what ksmtuned grants and what its own property allows. */
+static void test_budget(void)
+{
+    Daemon d = daemon_start("");
+
+    wait_cpu_permille(&d, 1000);
+    daemon_welcome(&d, KSM_WIRE_VERSION);
+    daemon_grant(&d, 35, 0);
+    wait_cpu_permille(&d, 35);
+    qtest_qmp_assert_success(d.qts, "{'execute': 'qom-set', 'arguments': {"
+        "'path': '/objects/ksm0', 'property': 'max-cpu-percent', 'value': 3}}");
+    wait_cpu_permille(&d, 30);
+    qtest_qmp_assert_success(d.qts, "{'execute': 'qom-set', 'arguments': {"
+        "'path': '/objects/ksm0', 'property': 'max-cpu-percent', 'value': 50}}"
+        );
+    wait_cpu_permille(&d, 35);
+    /* Without ksmtuned it is its own master. */
+    shutdown(d.fd, SHUT_RDWR);
+    wait_cpu_permille(&d, 500);
+    qtest_quit(d.qts);
+    close(d.fd);
+}
+
+static void test_budget_range(void)
+{
+    Daemon d = daemon_start("");
+
+    daemon_welcome(&d, KSM_WIRE_VERSION);
+    daemon_grant(&d, 0, 0);
+    daemon_given_up(&d, "a field is out of its range");
+}
+
+static void wait_state(Daemon *d, const char *wanted)
+{
+    g_autofree char *state = NULL;
+
+    for (int i = 0; i < 1000; i++) {
+        QDict *info = ksm_query(d->qts);
+
+        g_free(state);
+        state = g_strdup(qdict_get_str(info, "state"));
+        qobject_unref(info);
+        if (!strcmp(state, wanted)) {
+            break;
+        }
+        g_usleep(10000);
+    }
+    g_assert_cmpstr(state, ==, wanted);
+}
+
+/* Marks go when ksmtuned wants no merging, and come back when it does. */
+static void test_release(void)
+{
+    Daemon d = daemon_start("");
+    g_autofree char *message = NULL;
+    QDict *error;
+
+    daemon_welcome(&d, KSM_WIRE_VERSION);
+    /* No ksmtuned is asked for zero pages. */
+    qtest_memset(d.qts, BASE, 1, 64 * PAGE);
+    qtest_memset(d.qts, BASE, 0, 64 * PAGE);
+    while (!ksm_figure(d.qts, "pc.ram", "pages-marked")) {
+        ksm_wait_passes(d.qts, 1);
+    }
+    daemon_grant(&d, 1000, KSM_BUDGET_RELEASE);
+    wait_state(&d, "stopped");
+    ksm_wait_figure(d.qts, "pages-marked", 0);
+    message = ksm_limit_message(d.qts, "released");
+    g_assert_nonnull(message);
+    error = qtest_qmp_assert_failure_ref(d.qts, "{'execute': 'ksm-scan'}");
+    g_assert_nonnull(strstr(qdict_get_str(error, "desc"), "ksmtuned"));
+    qobject_unref(error);
+    /* The user's own switch changes nothing meanwhile. */
+    for (int on = 0; on <= 1; on++) {
+        qtest_qmp_assert_success(d.qts, "{'execute': 'qom-set', 'arguments': {"
+            "'path': '/objects/ksm0', 'property': 'run', 'value': %i}}", on);
+    }
+    wait_state(&d, "stopped");
+    daemon_grant(&d, 1000, 0);
+    while (!ksm_figure(d.qts, "pc.ram", "pages-marked")) {
+        ksm_wait_passes(d.qts, 1);
+    }
+    /* So does a ksmtuned that ends. */
+    daemon_grant(&d, 1000, KSM_BUDGET_RELEASE);
+    wait_state(&d, "stopped");
+    shutdown(d.fd, SHUT_RDWR);
+    ksm_wait_passes(d.qts, 2);
+    qtest_quit(d.qts);
+    close(d.fd);
+}
+
 /* A ksmtuned that takes no reports gets none. */
 static void test_no_report(void)
 {
@@ -283,6 +398,9 @@ int main(int argc, char **argv)
     ADD(twins);
     ADD(report);
     ADD(no_report);
+    ADD(budget);
+    ADD(budget_range);
+    ADD(release);
     ADD(version);
     ADD(garbage);
     ADD(mid_frame);

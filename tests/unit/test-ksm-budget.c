@@ -10,11 +10,12 @@
 /* No second sees more than its share and one slice, and work gets its share. */
 static void test_share(void)
 {
-    static const unsigned percents[] = { 1, 10, 50, 100 };
+    static const unsigned permilles[] = { 1, 10, 100, 500, 1000 };
 
-    for (int i = 0; i < ARRAY_SIZE(percents); i++) {
-        KsmBudget budget = { .percent = percents[i] };
-        const int64_t share = NANOSECONDS_PER_SECOND * percents[i] / 100;
+    for (int i = 0; i < ARRAY_SIZE(permilles); i++) {
+        KsmBudget budget = { .permille = permilles[i] };
+        const int64_t share = NANOSECONDS_PER_SECOND *
+                              permilles[i] / 1000;
         int64_t now = 0, used = 0, at[20000], cost[20000];
         int n = 0;
 
@@ -32,7 +33,7 @@ static void test_share(void)
             used += slice;
             ksm_budget_use(&budget, now, slice);
         }
-        g_assert_cmpint(used, >=, now / 100 * percents[i] - KSM_SLICE_NS);
+        g_assert_cmpint(used, >=, now / 1000 * permilles[i] - KSM_SLICE_NS);
         for (int a = 0, b = 0, sum = 0; a < n; a++) {
             while (b < n && at[b] + cost[b] <=
                             at[a] + NANOSECONDS_PER_SECOND) {
@@ -47,7 +48,7 @@ static void test_share(void)
 /* Idleness is not saved up for a burst. */
 static void test_no_burst(void)
 {
-    KsmBudget budget = { .percent = 10 };
+    KsmBudget budget = { .permille = 100 };
     int64_t now = 3600 * NANOSECONDS_PER_SECOND;
 
     g_assert_cmpint(ksm_budget_delay(&budget, now), ==, 0);

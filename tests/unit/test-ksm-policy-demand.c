@@ -425,6 +425,39 @@ static void test_hold(void)
     g_assert_true(host.out.boost);
 }
 
+/* While as many pages are shared as may be, nothing is served. */
+static void test_full(void)
+{
+    Host host;
+
+    host_init(&host);
+    host_demand(&host, 1000);
+    host_gather(&host);
+    g_assert_true(host.out.boost);
+    host.in.full = true;
+    host_decide(&host);
+    g_assert_false(host.out.boost);
+    g_assert_true(host.out.end_service);
+    host_demand(&host, 100000);
+    host_pass(&host, KSMTUNED_POLICY_WAIT_MAX_MS);
+    host_decide(&host);
+    g_assert_false(host.out.boost);
+    g_assert_cmpint(host.out.next_ms, ==, KSMTUNED_POLICY_FULL_MS);
+    /* What an engine that has left had merged is forgotten nevertheless. */
+    host.in.departures++;
+    host_decide(&host);
+    g_assert_true(host.out.boost);
+    host_decide(&host);
+    g_assert_true(host.out.boost);
+    host.in.full_scans += KSMTUNED_POLICY_CLEANUP_SCANS;
+    host_decide(&host);
+    g_assert_false(host.out.boost);
+    host.in.full = false;
+    host_pass(&host, KSMTUNED_POLICY_FULL_MS);
+    host_decide(&host);
+    g_assert_true(host.out.boost);
+}
+
 /* The same state and readings give the same decision. */
 static void test_pure(void)
 {
@@ -461,6 +494,7 @@ int main(int argc, char **argv)
     g_test_add_func("/ksm-policy/stall", test_stall);
     g_test_add_func("/ksm-policy/stall-blind", test_stall_blind);
     g_test_add_func("/ksm-policy/hold", test_hold);
+    g_test_add_func("/ksm-policy/full", test_full);
     g_test_add_func("/ksm-policy/pure", test_pure);
     return g_test_run();
 }

@@ -25,6 +25,8 @@ static uint32_t good_length(KsmFrameType type)
         return sizeof(KsmFrameDemand);
     case KSM_FRAME_REPORT:
         return sizeof(KsmFrameReport);
+    case KSM_FRAME_BUDGET:
+        return sizeof(KsmFrameBudget);
     default:
         return 2 * sizeof(KsmFrameEntry);
     }
@@ -33,8 +35,8 @@ static uint32_t good_length(KsmFrameType type)
 static KsmWireSide sender_of(KsmFrameType type)
 {
     return type == KSM_FRAME_WELCOME || type == KSM_FRAME_REFUSE ||
-           type == KSM_FRAME_TWINS ? KSM_WIRE_FROM_DAEMON :
-                                     KSM_WIRE_FROM_ENGINE;
+           type == KSM_FRAME_TWINS || type == KSM_FRAME_BUDGET ?
+           KSM_WIRE_FROM_DAEMON : KSM_WIRE_FROM_ENGINE;
 }
 
 static KsmFrameHeader good_header(KsmFrameType type)
@@ -276,6 +278,25 @@ static void test_report(void)
                     KSM_WIRE_BAD_LENGTH);
 }
 
+static KsmWireError check_budget(uint32_t cpu_permille, uint32_t flags)
+{
+    KsmFrameHeader header = good_header(KSM_FRAME_BUDGET);
+    KsmFrameBudget budget = { .cpu_permille = cpu_permille, .flags = flags };
+
+    return ksm_wire_check_payload(&header, &budget);
+}
+
+static void test_budget(void)
+{
+    g_assert_cmpint(check_budget(1, 0), ==, KSM_WIRE_OK);
+    g_assert_cmpint(check_budget(KSM_BUDGET_CPU_MAX, KSM_BUDGET_RELEASE), ==,
+                    KSM_WIRE_OK);
+    g_assert_cmpint(check_budget(0, 0), ==, KSM_WIRE_BAD_VALUE);
+    g_assert_cmpint(check_budget(KSM_BUDGET_CPU_MAX + 1, 0), ==,
+                    KSM_WIRE_BAD_VALUE);
+    g_assert_cmpint(check_budget(1, 2), ==, KSM_WIRE_BAD_RESERVED);
+}
+
 /* A payload needs no alignment: sanitizers would see a wrong access. */
 static void test_unaligned(void)
 {
@@ -293,6 +314,9 @@ static void test_unaligned(void)
             memcpy(payload + 1, &hello,
                    type == KSM_FRAME_HELLO ? sizeof(hello) :
                                              sizeof(hello.version));
+        }
+        if (type == KSM_FRAME_BUDGET) {
+            payload[1] = 1;
         }
         if (type == KSM_FRAME_REFUSE) {
             memset(payload + 1, 'x', header.length);
@@ -361,6 +385,7 @@ int main(int argc, char **argv)
     g_test_add_func("/ksm-wire/entries", test_entries);
     g_test_add_func("/ksm-wire/demand", test_demand);
     g_test_add_func("/ksm-wire/report", test_report);
+    g_test_add_func("/ksm-wire/budget", test_budget);
     g_test_add_func("/ksm-wire/unaligned", test_unaligned);
     g_test_add_func("/ksm-wire/strerror", test_strerror);
     g_test_add_func("/ksm-wire/random", test_random);

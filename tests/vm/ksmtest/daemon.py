@@ -7,6 +7,7 @@ import os
 import signal
 import socket
 import subprocess
+from pathlib import Path
 
 from .checks import PATIENCE, Failure, check, check_equal, wait_for
 from .engine import Engine
@@ -26,6 +27,8 @@ class Daemon(Host):
         self.socket = os.path.join(self.runtime, "engine.sock")
         self.state = os.path.join(self.runtime, "ksmd-settings")
         self.config = os.path.join(self.root, "ksmtuned.conf")
+        self.cgroups = os.path.join(self.root, "cgroup")
+        self.domains = os.path.join(self.root, "ksmtuned-domains.conf")
         # Not the one that this machine may have.
         self.bus = {"DBUS_SYSTEM_BUS_ADDRESS": f"unix:path={self.root}/bus"}
         # None: where it is by default.
@@ -42,6 +45,7 @@ class Daemon(Host):
         return (self.command +
                 [f"--runtime-dir={self.runtime}", f"--sysfs-root={self.ksm}",
                  f"--proc-root={self.proc}", f"--config={self.config}",
+                 f"--domains={self.domains}", f"--cgroup-root={self.cgroups}",
                  "--debug", *more])
 
     def start(self, *more, environment=None, stderr=None):
@@ -73,6 +77,21 @@ class Daemon(Host):
         got = self.process.wait(timeout=PATIENCE)
         self.process = None
         check_equal(got, status, "exit status (log: " + self.log() + ")")
+
+    def rules(self, *lines):
+        """What ksmtuned-domains.conf holds."""
+        with open(self.domains, "w") as f:
+            f.write("\n".join([*lines, ""]))
+
+    def describe(self, pid, cgroup=None, label=None):
+        """What /proc says of PID from now on."""
+        directory = Path(self.proc, str(pid))
+        (directory / "attr").mkdir(parents=True, exist_ok=True)
+        for name, text in ("cgroup", cgroup), ("attr/current", label):
+            path = directory / name
+            path.unlink(missing_ok=True)
+            if text is not None:
+                path.write_text(text + "\n")
 
     def engine(self, **options):
         return self.enter(contextlib.closing(Engine(self.socket, **options)))

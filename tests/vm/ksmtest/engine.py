@@ -6,21 +6,21 @@ import struct
 
 from .checks import PATIENCE, check, check_equal
 from .wire import (
-    ENTRY, FEATURES, HEADER, MAX_PAYLOAD, T_REFUSE, T_TWINS, T_WELCOME, TWIN, VERSION,
-    hello, publish, withdraw)
+    BUDGET, ENTRY, FEATURES, HEADER, MAX_PAYLOAD, T_BUDGET, T_REFUSE, T_TWINS,
+    T_WELCOME, TWIN, VERSION, hello, publish, withdraw)
 
 
 class Engine:
     """One connection, as an engine makes it."""
 
-    def __init__(self, path, greet=True, name=b"test"):
+    def __init__(self, path, greet=True, name=b"test", features=0):
         self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self.socket.settimeout(PATIENCE)
         self.socket.connect(path)
         self.buffer = b""
         self.seed = None
         if greet:
-            self.send(hello(name=name))
+            self.send(hello(name=name, features=features))
             kind, payload = self.receive()
             check_equal(kind, T_WELCOME, "answer to HELLO")
             version, reserved, features = struct.unpack_from("=IIQ", payload)
@@ -64,6 +64,14 @@ class Engine:
             got += ENTRY.iter_unpack(payload)
         check_equal(len(got), count, "number of twins")
         return set(got)
+
+    def budget(self):
+        """The next frame, a BUDGET: thousandths of a CPU, and flags."""
+        answer = self.receive()
+        check(answer, "closed before a BUDGET")
+        kind, payload = answer
+        check_equal(kind, T_BUDGET, f"frame type {payload!r}")
+        return BUDGET.unpack(payload)
 
     def check_silent(self):
         """Nothing but an answer to a last pair comes."""

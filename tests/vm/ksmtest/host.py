@@ -54,11 +54,14 @@ class Host(Bed):
         for name, value in KSM_FILES.items():
             self.set(name, value)
 
-    def set(self, name, value):
+    def replace(self, path, text):
         """As the kernel does it: readers never see an empty file."""
-        path = self.root / "new"
-        path.write_text(f"{value}\n")
-        path.rename(self.ksm / name)
+        new = self.root / "new"
+        new.write_text(text)
+        new.rename(path)
+
+    def set(self, name, value):
+        self.replace(self.ksm / name, f"{value}\n")
 
     def get(self, name):
         text = (self.ksm / name).read_text().strip()
@@ -67,7 +70,7 @@ class Host(Bed):
 
     def set_memory(self, total, **more):
         """Bytes, by the names of /proc/meminfo."""
-        (self.proc / "meminfo").write_text("".join(
+        self.replace(self.proc / "meminfo", "".join(
             f"{name}: {size // 1024} kB\n"
             for name, size in {"MemTotal": total, **more}.items()))
 
@@ -94,10 +97,7 @@ class ShownHost(Host):
                 for path in self.ksm.iterdir()}
 
     def set_ksmd_ns(self, ns):
-        path = self.proc / str(KSMD_PID) / "schedstat"
-        new = path.with_suffix(".new")
-        new.write_text(f"{ns} 0 1\n")
-        new.rename(path)
+        self.replace(self.proc / str(KSMD_PID) / "schedstat", f"{ns} 0 1\n")
 
     def hide_ksmd(self):
         """So that no time is spent on measuring it."""
@@ -204,8 +204,9 @@ class ShownHost(Host):
 
 def engine(pid, **more):
     """What ksmtuned writes of one."""
-    return {"name": f"guest-{pid}", "pid": pid, "ram_bytes": 6 * MIB,
-            "state": "running", "backends": ["ksmd"], "full_scans": 4,
+    return {"name": f"guest-{pid}", "pid": pid, "domain": "default",
+            "ram_bytes": 6 * MIB, "state": "running",
+            "backends": ["ksmd"], "full_scans": 4,
             "pages_hashed": 11, "pages_twins": 12, "pages_zero": 13,
             "pages_marked": 14, "cow_breaks": 15, "cpu_ns": 16,
             "metadata_bytes": 17, **more}

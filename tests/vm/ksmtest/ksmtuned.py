@@ -18,16 +18,17 @@ class KsmtunedError(Exception):
 class Ksmtuned:
     """Context manager; all of its files are in DIRECTORY, its log in LOG.
 
-    It changes the host's KSM settings: hold a ksmhost.KSMHost around it.
+    By default it does nothing but what engines want.  It changes the host's KSM
+    settings: hold a ksmhost.KSMHost around it.
     """
 
-    def __init__(self, binary, directory, log, extra=()):
+    def __init__(self, binary, directory, log, extra=(),
+                 settings="KSM_POLICY=demand\nKSM_ENGINES_CPU=0\n"):
         self.socket = Path(directory) / "engine.sock"
         self._stats = Path(directory) / "stats.json"
         self._log = log
-        # Nothing but what engines want.
         config = Path(directory) / "ksmtuned.conf"
-        config.write_text("KSM_POLICY=demand\n")
+        config.write_text(settings)
         self._arguments = [
             str(binary), f"--socket={self.socket}",
             f"--runtime-dir={directory}", f"--stats-file={self._stats}",

@@ -8,6 +8,7 @@
 --no-ksm            as without CONFIG_KSM: no /sys/kernel/mm/ksm, no figures
                     in /proc, MADV_MERGEABLE is not known (root only)
 --user=NAME         as this user, without any privilege (root only)
+--cgroup=DIRECTORY  in this cgroup (root only)
 
 System calls are answered by a seccomp filter, files are hidden by mounts of
 the command's own.
@@ -37,6 +38,8 @@ ARCHITECTURES = {
                 "userfaultfd": 282},
 }
 
+ORDINARY_USER = "nobody"
+
 PAGEMAP_SCAN = 0xc0606610
 USERFAULTFD_IOC_NEW = 0xaa00
 MADV_MERGEABLE, MADV_UNMERGEABLE = 12, 13
@@ -65,6 +68,16 @@ def command(*options):
         raise Skipped("the numbers of system calls are not known for "
                       + platform.machine())
     return (sys.executable, __file__, *options, "--")
+
+
+def ordinary_user(parent):
+    """A directory in PARENT of a user's without rights, and the option."""
+    directory = parent / ORDINARY_USER
+    if not directory.exists():
+        user = pwd.getpwnam(ORDINARY_USER)
+        directory.mkdir()
+        os.chown(directory, user.pw_uid, user.pw_gid)
+    return directory, f"--user={ORDINARY_USER}"
 
 
 def must(result, what):
@@ -133,6 +146,7 @@ def main():
     parser.add_argument("--no-ksm", action="append_const", dest="rules",
                         const=NO_KSM)
     parser.add_argument("--user")
+    parser.add_argument("--cgroup", type=Path)
     parser.add_argument("command")
     parser.add_argument("arguments", nargs="*")
     options = parser.parse_args()
@@ -141,6 +155,8 @@ def main():
     program = os.open(options.command, os.O_RDONLY)
     if NO_KSM in options.rules:
         hide_ksm()
+    if options.cgroup:
+        (options.cgroup / "cgroup.procs").write_text(str(os.getpid()))
     if options.user:
         become(options.user)
         # A change of the user clears what die_with_parent() had set.

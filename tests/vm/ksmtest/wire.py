@@ -12,10 +12,14 @@ HELLO = struct.Struct("=IIQ48s")
 ENTRY = struct.Struct("=QII")
 DEMAND = struct.Struct("=QQ")
 REPORT = struct.Struct("=10QII208s")
+BUDGET = struct.Struct("=II")
 (T_HELLO, T_WELCOME, T_REFUSE, T_PUBLISH, T_WITHDRAW, T_TWINS,
- T_DEMAND, T_REPORT) = range(1, 9)
+ T_DEMAND, T_REPORT, T_BUDGET) = range(1, 10)
 # Of ksmtuned: it takes REPORT.
 FEATURES = 1
+# Of an engine: it takes BUDGET.
+TAKES_BUDGET = 2
+RELEASE = 1
 VERSION = 1
 MAX_PAYLOAD = 65536
 PAGE_SIZE = os.sysconf("SC_PAGE_SIZE")
