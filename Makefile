@@ -8,7 +8,7 @@ KSMTUNED := $(BUILD)/service/ksmtuned
 
 .PHONY: all deps source qemu service guest kmod kmod-install kmod-remove \
         kmod-guest kmod-6.1 kmod-7.3 kmod-debug stock-qemu \
-        original-ksmtuned libvirt run run-arguments \
+        original-ksmtuned libvirt promtool run run-arguments \
         check check-all check-kvm-work check-kmod check-kmod-kernels \
         check-kmod-debug check-kmod-static check-kmod-torture \
         check-kmod-install check-sanitize check-fuzz check-valgrind \
@@ -90,7 +90,12 @@ stock-qemu: deps
 	@scripts/stock-qemu
 
 original-ksmtuned: deps
-	@scripts/original-ksmtuned
+	@scripts/unpack-package ksmtuned $(BUILD)/original-ksmtuned \
+	    usr/sbin/ksmtuned etc/ksmtuned.conf
+
+# Checks metrics, alerts and dashboards.
+promtool: deps
+	@scripts/unpack-package prometheus $(BUILD)/promtool usr/bin/promtool
 
 libvirt: deps
 	@scripts/libvirt
@@ -116,7 +121,8 @@ run: run-arguments qemu service guest \
      $(if $(filter ksmfs,$(BACKEND)),kmod-guest)
 	@python3 scripts/run-demo
 
-check: qemu service guest kmod-guest stock-qemu original-ksmtuned libvirt
+check: qemu service guest kmod-guest stock-qemu original-ksmtuned libvirt \
+       promtool
 	tests/run-checks $(BUILD) series engine service qemu qemu-with-ksm host \
 	    libvirt kmod kvm
 
@@ -152,7 +158,7 @@ check-kmod-install: $(BUILD)/kernel-6.12/recipe
 	tests/run-checks $(BUILD) kmod-install
 
 # The sanitized builds stand beside the others.
-check-sanitize: source
+check-sanitize: source original-ksmtuned promtool
 	rm -rf $(BUILD)/service-sanitize
 	meson setup -Db_sanitize=address,undefined \
 	    -Db_lundef=false $(BUILD)/service-sanitize service
@@ -187,7 +193,7 @@ fuzz-keep: fuzzers
 check-fuzz: fuzzers
 	tests/run-checks $(BUILD) fuzz
 
-check-valgrind: service original-ksmtuned
+check-valgrind: service original-ksmtuned promtool
 	meson test -C $(BUILD)/service --setup=valgrind
 	meson test -C $(BUILD)/service --setup=valgrindhost
 

@@ -1,5 +1,5 @@
 /*
- * The mounts of ksmfs, from /sys/fs/ksmfs and /proc/self/mountinfo
+ * The mounts of ksmfs, from /sys/fs/ksmfs and /proc/PID/mountinfo
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -10,14 +10,20 @@
 
 #define KSM_MOUNTS_ROOT "/sys/fs/ksmfs"
 
-/* Figures are pages, and named as in ksmfs(5). */
+/* Figures are pages, or times, and named as in ksmfs(5). */
 typedef struct KsmMount {
     char *device;               /* "MAJOR:MINOR", its name in /sys/fs/ksmfs */
-    char *path;                 /* NULL: mounted in another namespace */
+    /* As this process sees it, else process 1; NULL: neither does. */
+    char *path;
+    KsmFigure size_kib;         /* its option; not known without a path */
     KsmFigure pages_used;
     KsmFigure pages_allocated;
+    KsmFigure pages_shared;
     KsmFigure pages_sharing;
+    KsmFigure pages_unshared;
     KsmFigure ksm_zero_pages;
+    KsmFigure merges;
+    KsmFigure cow_breaks;
     KsmFigure max_kernel_pages;
 } KsmMount;
 

@@ -9,15 +9,9 @@
 #include <glib.h>
 #include <stdbool.h>
 
-#define KSMCTL_USAGE    2       /* exit status */
+#include "host/host.h"
 
-/* Where the host's files are: those of /sys/kernel/mm/ksm, and so on. */
-typedef struct KsmctlHost {
-    char *sysfs_root;
-    char *ksmfs_root;
-    char *proc_root;
-    char *runtime_dir;          /* ksmtuned's */
-} KsmctlHost;
+#define KSMCTL_USAGE    2       /* exit status */
 
 typedef struct KsmctlCommand KsmctlCommand;
 
@@ -26,7 +20,7 @@ struct KsmctlCommand {
     const char *arguments;      /* as in the synopsis; "" if there are none */
     const char *summary;
     /* Its arguments begin with its name.  Returns the exit status. */
-    int (*run)(const KsmctlCommand *command, KsmctlHost *host,
+    int (*run)(const KsmctlCommand *command, KsmHost *host,
                int argc, char **argv);
 };
 
@@ -39,27 +33,27 @@ extern const KsmctlCommand ksmctl_commands[];
  * be left, unless the command takes words.  False: wrong usage, which was
  * said.
  */
-bool ksmctl_options_parse(const KsmctlCommand *command, KsmctlHost *host,
+bool ksmctl_options_parse(const KsmctlCommand *command, KsmHost *host,
                           const GOptionEntry *entries, void *opaque,
                           int *argc, char ***argv);
 
-int ksmctl_start(const KsmctlCommand *command, KsmctlHost *host,
+int ksmctl_start(const KsmctlCommand *command, KsmHost *host,
                  int argc, char **argv);
-int ksmctl_stop(const KsmctlCommand *command, KsmctlHost *host,
+int ksmctl_stop(const KsmctlCommand *command, KsmHost *host,
                 int argc, char **argv);
-int ksmctl_status(const KsmctlCommand *command, KsmctlHost *host,
+int ksmctl_status(const KsmctlCommand *command, KsmHost *host,
                   int argc, char **argv);
-int ksmctl_top(const KsmctlCommand *command, KsmctlHost *host,
+int ksmctl_top(const KsmctlCommand *command, KsmHost *host,
                int argc, char **argv);
-int ksmctl_domains(const KsmctlCommand *command, KsmctlHost *host,
+int ksmctl_domains(const KsmctlCommand *command, KsmHost *host,
                    int argc, char **argv);
-int ksmctl_tune(const KsmctlCommand *command, KsmctlHost *host,
+int ksmctl_tune(const KsmctlCommand *command, KsmHost *host,
                 int argc, char **argv);
-int ksmctl_retune(const KsmctlCommand *command, KsmctlHost *host,
+int ksmctl_retune(const KsmctlCommand *command, KsmHost *host,
                   int argc, char **argv);
-int ksmctl_libvirt_xml(const KsmctlCommand *command, KsmctlHost *host,
+int ksmctl_libvirt_xml(const KsmctlCommand *command, KsmHost *host,
                        int argc, char **argv);
-int ksmctl_unmerge(const KsmctlCommand *command, KsmctlHost *host,
+int ksmctl_unmerge(const KsmctlCommand *command, KsmHost *host,
                    int argc, char **argv);
 
 #endif

@@ -9,23 +9,24 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "guest.h"
+#include "command.h"
 #include "host/mappings.h"
 #include "host/mounts.h"
 #include "json.h"
 #include "message.h"
 #include "printable.h"
+#include "snapshot/guests.h"
 #include "text.h"
 
 typedef struct Domain {
     const KsmMount *mount;      /* NULL: one of ksmtuned */
     const char *name;           /* of that; NULL: it has no engine, or is old */
-    GPtrArray *guests;          /* of KsmctlGuest */
+    GPtrArray *guests;          /* of KsmGuest */
 } Domain;
 
 typedef struct Domains {
-    KsmctlEngines *engines;
-    GPtrArray *guests;          /* of KsmctlGuest: all */
+    KsmEngines *engines;
+    GPtrArray *guests;          /* of KsmGuest: all */
     GPtrArray *mounts;          /* of KsmMount */
     GPtrArray *list;            /* of Domain */
     GPtrArray *unread;          /* those of whom no mappings are known */
@@ -48,7 +49,7 @@ static void domains_add(Domains *domains, const KsmMount *mount,
     g_ptr_array_add(domains->list, domain);
 }
 
-static void domain_add_guest(Domain *domain, KsmctlGuest *guest,
+static void domain_add_guest(Domain *domain, KsmGuest *guest,
                              const char *mappings)
 {
     bool is_in = domain->mount ?
@@ -62,12 +63,12 @@ static void domain_add_guest(Domain *domain, KsmctlGuest *guest,
     }
 }
 
-static void domains_add_guest(Domains *domains, KsmctlGuest *guest,
-                              const KsmctlHost *host)
+static void domains_add_guest(Domains *domains, KsmGuest *guest,
+                              const KsmHost *host)
 {
     g_autofree char *mappings =
         domains->mounts->len ? ksm_mappings_read(host->proc_root,
-                                                 ksmctl_guest_pid(guest)) :
+                                                 ksm_guest_pid(guest)) :
                                NULL;
     guint i;
 
@@ -95,7 +96,7 @@ static void domains_add_of_ksmtuned(Domains *domains)
     guint i;
 
     for (i = 0; i < domains->engines->list->len; i++) {
-        KsmctlEngine *engine = g_ptr_array_index(domains->engines->list, i);
+        KsmEngine *engine = g_ptr_array_index(domains->engines->list, i);
 
         if (!g_ptr_array_find_with_equal_func(names, engine->domain,
                                               domain_names_equal, NULL)) {
@@ -111,12 +112,12 @@ static void domains_add_of_ksmtuned(Domains *domains)
     }
 }
 
-static void domains_find(Domains *domains, const KsmctlHost *host)
+static void domains_find(Domains *domains, const KsmHost *host)
 {
     guint i;
 
-    domains->engines = ksmctl_engines_read(host);
-    domains->guests = ksmctl_guests_find(host, domains->engines);
+    domains->engines = ksm_engines_read(host);
+    domains->guests = ksm_guests_find(host, domains->engines);
     domains->mounts = ksm_mounts_find(host->ksmfs_root, host->proc_root);
     domains->list =
         g_ptr_array_new_with_free_func((GDestroyNotify)domain_free);
@@ -137,7 +138,7 @@ static void domains_clear(Domains *domains)
     g_ptr_array_unref(domains->list);
     g_ptr_array_unref(domains->mounts);
     g_ptr_array_unref(domains->guests);
-    ksmctl_engines_free(domains->engines);
+    ksm_engines_free(domains->engines);
 }
 
 static void text_title(const Domain *domain, const Domains *domains)
@@ -162,10 +163,10 @@ static void text_guests(const GPtrArray *guests)
     guint i;
 
     for (i = 0; i < guests->len; i++) {
-        KsmctlGuest *guest = g_ptr_array_index(guests, i);
-        g_autofree char *name = ksmctl_text_name(ksmctl_guest_name(guest));
+        KsmGuest *guest = g_ptr_array_index(guests, i);
+        g_autofree char *name = ksmctl_text_name(ksm_guest_name(guest));
 
-        printf("%8ld  %s\n", (long)ksmctl_guest_pid(guest), name);
+        printf("%8ld  %s\n", (long)ksm_guest_pid(guest), name);
     }
 }
 
@@ -205,12 +206,12 @@ static void json_guests(KsmctlJson *json, const char *name,
 
     ksmctl_json_open(json, name, '[');
     for (i = 0; i < guests->len; i++) {
-        KsmctlGuest *guest = g_ptr_array_index(guests, i);
-        const char *called = ksmctl_guest_name(guest);
+        KsmGuest *guest = g_ptr_array_index(guests, i);
+        const char *called = ksm_guest_name(guest);
 
         ksmctl_json_open(json, NULL, '{');
         ksmctl_json_figure(json, "pid",
-                           (KsmFigure) { true, ksmctl_guest_pid(guest) });
+                           (KsmFigure) { true, ksm_guest_pid(guest) });
         if (called) {
             ksmctl_json_string(json, "name", called);
         }
@@ -261,7 +262,7 @@ static void domains_json(const Domains *domains)
     ksmctl_json_clear(&json);
 }
 
-int ksmctl_domains(const KsmctlCommand *command, KsmctlHost *host,
+int ksmctl_domains(const KsmctlCommand *command, KsmHost *host,
                    int argc, char **argv)
 {
     gboolean json = FALSE;

@@ -160,7 +160,7 @@ static int xml_run(const XmlOptions *options)
     return error->domain == G_OPTION_ERROR ? KSMCTL_USAGE : EXIT_FAILURE;
 }
 
-int ksmctl_libvirt_xml(const KsmctlCommand *command, KsmctlHost *host,
+int ksmctl_libvirt_xml(const KsmctlCommand *command, KsmHost *host,
                        int argc, char **argv)
 {
     XmlOptions options = { NULL };

@@ -60,7 +60,7 @@ static bool limit_set(const char *root, int64_t limit, const char *where)
     return true;
 }
 
-static bool limit_default(const KsmctlHost *host, int64_t *limit)
+static bool limit_default(const KsmHost *host, int64_t *limit)
 {
     g_autoptr(GError) error = NULL;
     KsmMemory memory;
@@ -74,7 +74,7 @@ static bool limit_default(const KsmctlHost *host, int64_t *limit)
     return true;
 }
 
-static bool limit_apply_to_mounts(const KsmctlHost *host, int64_t limit)
+static bool limit_apply_to_mounts(const KsmHost *host, int64_t limit)
 {
     g_autoptr(GPtrArray) mounts = ksm_mounts_find(host->ksmfs_root,
                                                   host->proc_root);
@@ -97,7 +97,7 @@ static bool limit_apply_to_mounts(const KsmctlHost *host, int64_t limit)
     return true;
 }
 
-bool ksmctl_limit_apply(const KsmctlHost *host, const KsmFigure *limit)
+bool ksmctl_limit_apply(const KsmHost *host, const KsmFigure *limit)
 {
     int64_t pages = limit->value;
 

@@ -22,6 +22,6 @@ bool ksmctl_limit_from_environment(KsmFigure *limit);
  * not known), else on all mounts of ksmfs (if it is).  Says what was set.
  * False: it could not be, which was said.
  */
-bool ksmctl_limit_apply(const KsmctlHost *host, const KsmFigure *limit);
+bool ksmctl_limit_apply(const KsmHost *host, const KsmFigure *limit);
 
 #endif

@@ -36,7 +36,7 @@ static char *command_names(void)
     return g_string_free(names, FALSE);
 }
 
-static int command_run(KsmctlHost *host, int argc, char **argv)
+static int command_run(KsmHost *host, int argc, char **argv)
 {
     const KsmctlCommand *command = argc > 1 ? command_find(argv[1]) : NULL;
     g_autofree char *names = NULL;
@@ -56,7 +56,7 @@ static int command_run(KsmctlHost *host, int argc, char **argv)
 
 int main(int argc, char **argv)
 {
-    KsmctlHost host = { NULL };
+    KsmHost host = { NULL };
     bool version = false;
     int status;
 
@@ -72,6 +72,6 @@ int main(int argc, char **argv)
     if (!ksmctl_flush() && status == EXIT_SUCCESS) {
         status = EXIT_FAILURE;
     }
-    ksmctl_host_clear(&host);
+    ksm_host_clear(&host);
     return status;
 }

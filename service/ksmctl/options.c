@@ -5,48 +5,22 @@
  *
  * They may stand before the command or after it.
  */
-#include "host/mounts.h"
-#include "host/sysfs.h"
 #include "message.h"
 #include "options.h"
 
-#define PROC_ROOT       "/proc"
-
-static void option_replace(char **option, char *value)
-{
-    if (value) {
-        g_free(*option);
-        *option = value;
-    }
-}
-
 /* Parse @context with the options of @host, which has those given before. */
-static bool options_parse(GOptionContext *context, KsmctlHost *host,
+static bool options_parse(GOptionContext *context, KsmHost *host,
                           int *argc, char ***argv)
 {
-    KsmctlHost given = { NULL };
-    const GOptionEntry entries[] = {
-        { "sysfs-root", 0, 0, G_OPTION_ARG_FILENAME, &given.sysfs_root,
-          "Where KSM's files are (default: " KSM_SYSFS_ROOT ")", "DIR" },
-        { "ksmfs-root", 0, 0, G_OPTION_ARG_FILENAME, &given.ksmfs_root,
-          "Where those of ksmfs are (default: " KSM_MOUNTS_ROOT ")", "DIR" },
-        { "proc-root", 0, 0, G_OPTION_ARG_FILENAME, &given.proc_root,
-          "Where proc(5) is (default: " PROC_ROOT ")", "DIR" },
-        { "runtime-dir", 0, 0, G_OPTION_ARG_FILENAME, &given.runtime_dir,
-          "That of ksmtuned (default: " KSMCTL_RUNTIME_DIR ")", "DIR" },
-        { NULL }
-    };
+    KsmHost given;
     g_autoptr(GError) error = NULL;
 
-    g_option_context_add_main_entries(context, entries, NULL);
+    ksm_host_add_options(context, &given);
     if (!g_option_context_parse(context, argc, argv, &error)) {
         ksmctl_error("%s: see --help", error->message);
         return false;
     }
-    option_replace(&host->sysfs_root, given.sysfs_root);
-    option_replace(&host->ksmfs_root, given.ksmfs_root);
-    option_replace(&host->proc_root, given.proc_root);
-    option_replace(&host->runtime_dir, given.runtime_dir);
+    ksm_host_update(host, &given);
     return true;
 }
 
@@ -63,7 +37,7 @@ static char *options_list_commands(void)
     return g_string_free(list, FALSE);
 }
 
-bool ksmctl_options_parse_first(KsmctlHost *host, bool *version,
+bool ksmctl_options_parse_first(KsmHost *host, bool *version,
                                 int *argc, char ***argv)
 {
     gboolean asked = FALSE;
@@ -76,10 +50,7 @@ bool ksmctl_options_parse_first(KsmctlHost *host, bool *version,
         g_option_context_new("COMMAND [ARGUMENT...]");
     g_autofree char *list = options_list_commands();
 
-    host->sysfs_root = g_strdup(KSM_SYSFS_ROOT);
-    host->ksmfs_root = g_strdup(KSM_MOUNTS_ROOT);
-    host->proc_root = g_strdup(PROC_ROOT);
-    host->runtime_dir = g_strdup(KSMCTL_RUNTIME_DIR);
+    ksm_host_init(host);
     g_option_context_set_strict_posix(context, TRUE);
     g_option_context_set_summary(context, "Starts, stops, shows and tunes the "
                                  "merging of identical pages.");
@@ -92,7 +63,7 @@ bool ksmctl_options_parse_first(KsmctlHost *host, bool *version,
     return true;
 }
 
-bool ksmctl_options_parse(const KsmctlCommand *command, KsmctlHost *host,
+bool ksmctl_options_parse(const KsmctlCommand *command, KsmHost *host,
                           const GOptionEntry *entries, void *opaque,
                           int *argc, char ***argv)
 {
@@ -117,12 +88,4 @@ bool ksmctl_options_parse(const KsmctlCommand *command, KsmctlHost *host,
         return false;
     }
     return true;
-}
-
-void ksmctl_host_clear(KsmctlHost *host)
-{
-    g_free(host->sysfs_root);
-    g_free(host->ksmfs_root);
-    g_free(host->proc_root);
-    g_free(host->runtime_dir);
 }

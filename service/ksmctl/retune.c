@@ -16,7 +16,7 @@
 
 #include "message.h"
 #include "options.h"
-#include "stats-file.h"
+#include "snapshot/stats-file.h"
 
 #define BUS_NAME        "org.qemu.Ksmtuned1"
 #define BUS_PATH        "/org/qemu/Ksmtuned1"
@@ -39,7 +39,7 @@ static bool retune_by_bus(void)
 }
 
 /* Any other process would be ended by the signal. */
-static bool retune_is_daemon(const KsmctlHost *host, pid_t pid)
+static bool retune_is_daemon(const KsmHost *host, pid_t pid)
 {
     g_autofree char *path = g_strdup_printf("%s/%d/comm", host->proc_root,
                                             (int)pid);
@@ -49,10 +49,10 @@ static bool retune_is_daemon(const KsmctlHost *host, pid_t pid)
            !strcmp(g_strchomp(name), DAEMON_NAME);
 }
 
-static bool retune_by_signal(const KsmctlHost *host)
+static bool retune_by_signal(const KsmHost *host)
 {
-    pid_t pid = ksmctl_stats_writer(host);
-    g_autofree char *none = ksmctl_stats_no_writer(host);
+    pid_t pid = ksm_stats_writer(host);
+    g_autofree char *none = ksm_stats_no_writer(host);
     /* A number may be used again; what this is of stays the same. */
     int fd = pid ? pidfd_open(pid, 0) : -1;
     int fault;
@@ -73,7 +73,7 @@ static bool retune_by_signal(const KsmctlHost *host)
     return !fault;
 }
 
-int ksmctl_retune(const KsmctlCommand *command, KsmctlHost *host,
+int ksmctl_retune(const KsmctlCommand *command, KsmHost *host,
                   int argc, char **argv)
 {
     const GOptionEntry entries[] = { { NULL } };
@@ -82,7 +82,7 @@ int ksmctl_retune(const KsmctlCommand *command, KsmctlHost *host,
         return KSMCTL_USAGE;
     }
     /* That on the bus has the usual directory. */
-    if (!strcmp(host->runtime_dir, KSMCTL_RUNTIME_DIR) && retune_by_bus()) {
+    if (!strcmp(host->runtime_dir, KSM_RUNTIME_DIR) && retune_by_bus()) {
         return EXIT_SUCCESS;
     }
     return retune_by_signal(host) ? EXIT_SUCCESS : EXIT_FAILURE;

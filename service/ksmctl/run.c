@@ -13,7 +13,7 @@ static const GOptionEntry no_options[] = {
     { NULL }
 };
 
-int ksmctl_start(const KsmctlCommand *command, KsmctlHost *host,
+int ksmctl_start(const KsmctlCommand *command, KsmHost *host,
                  int argc, char **argv)
 {
     KsmFigure limit;
@@ -29,7 +29,7 @@ int ksmctl_start(const KsmctlCommand *command, KsmctlHost *host,
     return EXIT_SUCCESS;
 }
 
-int ksmctl_stop(const KsmctlCommand *command, KsmctlHost *host,
+int ksmctl_stop(const KsmctlCommand *command, KsmHost *host,
                 int argc, char **argv)
 {
     if (!ksmctl_options_parse(command, host, no_options, NULL, &argc, &argv)) {

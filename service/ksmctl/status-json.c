@@ -9,7 +9,7 @@
 #include "json.h"
 #include "status.h"
 
-static void json_host(KsmctlJson *json, const KsmctlSnapshot *snapshot)
+static void json_host(KsmctlJson *json, const KsmSnapshot *snapshot)
 {
     KsmFigure page_size = { true, ksm_page_size() };
 
@@ -28,14 +28,14 @@ static void json_host(KsmctlJson *json, const KsmctlSnapshot *snapshot)
     }
 }
 
-static void json_rate(KsmctlJson *json, const char *name, KsmctlRate rate)
+static void json_rate(KsmctlJson *json, const char *name, KsmRate rate)
 {
     if (rate.known) {
         ksmctl_json_decimal(json, name, rate.value);
     }
 }
 
-static void json_engine_figures(KsmctlJson *json, const KsmctlEngine *engine)
+static void json_engine_figures(KsmctlJson *json, const KsmEngine *engine)
 {
     guint i;
 
@@ -49,8 +49,8 @@ static void json_engine_figures(KsmctlJson *json, const KsmctlEngine *engine)
     }
     json_rate(json, "cow_breaks_per_second", engine->cow_breaks_per_second);
     json_rate(json, "cpu_percent", engine->cpu_percent);
-    for (i = 0; i < KSMCTL_ENGINE_FIGURES; i++) {
-        ksmctl_json_figure(json, ksmctl_engine_figure_names[i],
+    for (i = 0; i < KSM_ENGINE_FIGURES; i++) {
+        ksmctl_json_figure(json, ksm_engine_figure_names[i],
                            engine->figures[i]);
     }
     if (engine->domain) {
@@ -62,7 +62,7 @@ static void json_engine_figures(KsmctlJson *json, const KsmctlEngine *engine)
 }
 
 /* Nothing where it isn't known whether there is one. */
-static void json_engine(KsmctlJson *json, const KsmctlGuest *guest)
+static void json_engine(KsmctlJson *json, const KsmGuest *guest)
 {
     if (!guest->engine && !guest->engine_state) {
         return;
@@ -77,20 +77,20 @@ static void json_engine(KsmctlJson *json, const KsmctlGuest *guest)
     ksmctl_json_close(json, '}');
 }
 
-static void json_guest(KsmctlJson *json, const KsmctlGuest *guest)
+static void json_guest(KsmctlJson *json, const KsmGuest *guest)
 {
-    const KsmGuestMerging *merging = &guest->process->merging;
-    const char *name = ksmctl_guest_name(guest);
+    const KsmProcessMerging *merging = &guest->process->merging;
+    const char *name = ksm_guest_name(guest);
 
     ksmctl_json_open(json, NULL, '{');
     ksmctl_json_figure(json, "pid",
-                       (KsmFigure) { true, ksmctl_guest_pid(guest) });
+                       (KsmFigure) { true, ksm_guest_pid(guest) });
     if (name) {
         ksmctl_json_string(json, "name", name);
     }
-    ksmctl_json_figure(json, "resident_bytes", ksmctl_guest_resident(guest));
-    ksmctl_json_figure(json, "saved_bytes", ksmctl_guest_saved(guest));
-    ksmctl_json_figure(json, "profit_bytes", ksmctl_guest_profit(guest));
+    ksmctl_json_figure(json, "resident_bytes", ksm_guest_resident(guest));
+    ksmctl_json_figure(json, "saved_bytes", ksm_guest_saved(guest));
+    ksmctl_json_figure(json, "profit_bytes", ksm_guest_profit(guest));
     ksmctl_json_figure(json, "ksm_merging_pages", (KsmFigure) {
                        merging->known, merging->merging_pages });
     ksmctl_json_figure(json, "ksm_zero_pages", (KsmFigure) {
@@ -107,9 +107,9 @@ static void json_mount(KsmctlJson *json, const KsmMount *mount)
         ksmctl_json_string(json, "path", mount->path);
     }
     ksmctl_json_figure(json, "allocated_bytes",
-                       ksmctl_bytes(mount->pages_allocated));
-    ksmctl_json_figure(json, "used_bytes", ksmctl_bytes(mount->pages_used));
-    ksmctl_json_figure(json, "saved_bytes", ksmctl_mount_saved(mount));
+                       ksm_pages_bytes(mount->pages_allocated));
+    ksmctl_json_figure(json, "used_bytes", ksm_pages_bytes(mount->pages_used));
+    ksmctl_json_figure(json, "saved_bytes", ksm_mount_saved(mount));
     ksmctl_json_figure(json, "max_kernel_pages", mount->max_kernel_pages);
     ksmctl_json_close(json, '}');
 }
@@ -131,7 +131,7 @@ static void json_values(KsmctlJson *json, const char *root)
     }
 }
 
-void ksmctl_status_json(const KsmctlSnapshot *snapshot, const KsmctlHost *host)
+void ksmctl_status_json(const KsmSnapshot *snapshot, const KsmHost *host)
 {
     KsmctlJson json;
     guint i;

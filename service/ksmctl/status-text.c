@@ -17,8 +17,8 @@ static void text_mib_line(const char *label, KsmFigure bytes)
     printf("%-18s %s%s\n", label, mib, bytes.known ? " MiB" : "");
 }
 
-static void text_ksmd_lines(const KsmctlSnapshot *snapshot,
-                            const KsmctlHost *host)
+static void text_ksmd_lines(const KsmSnapshot *snapshot,
+                            const KsmHost *host)
 {
     g_autofree char *percent = ksmctl_text_percent(snapshot);
     g_autofree char *root = ksmctl_printable(host->sysfs_root);
@@ -35,7 +35,7 @@ static void text_ksmd_lines(const KsmctlSnapshot *snapshot,
     printf("\n");
 }
 
-static void text_engines_line(const KsmctlEngines *engines)
+static void text_engines_line(const KsmEngines *engines)
 {
     g_autofree char *text = ksmctl_text_engines(engines);
 
@@ -63,9 +63,10 @@ static void text_limit_of_ksm(KsmFigure limit, const char *where)
 }
 
 /* In the kernel, as Linux 2.6.32 had it, else in ksmtuned, and of ksmfs. */
-static void text_limits(const KsmctlSnapshot *snapshot)
+static void text_limits(const KsmSnapshot *snapshot)
 {
-    KsmFigure of_ksmtuned = snapshot->engines->max_kernel_pages;
+    KsmFigure of_ksmtuned =
+        snapshot->engines->daemon.figures[KSM_DAEMON_MAX_KERNEL_PAGES];
     guint i;
 
     text_limit_of_ksm(snapshot->max_kernel_pages, "in KSM");
@@ -86,20 +87,20 @@ static void text_limits(const KsmctlSnapshot *snapshot)
     }
 }
 
-static void text_guest(const KsmctlGuest *guest)
+static void text_guest(const KsmGuest *guest)
 {
-    g_autofree char *resident = ksmctl_text_mib(ksmctl_guest_resident(guest));
-    g_autofree char *saved = ksmctl_text_mib(ksmctl_guest_saved(guest));
-    g_autofree char *profit = ksmctl_text_mib(ksmctl_guest_profit(guest));
-    g_autofree char *ram = ksmctl_text_mib(ksmctl_guest_ram(guest));
-    g_autofree char *breaks = ksmctl_text_rate(ksmctl_guest_cow_breaks(guest));
-    g_autofree char *cpu = ksmctl_text_rate(ksmctl_guest_cpu(guest));
+    g_autofree char *resident = ksmctl_text_mib(ksm_guest_resident(guest));
+    g_autofree char *saved = ksmctl_text_mib(ksm_guest_saved(guest));
+    g_autofree char *profit = ksmctl_text_mib(ksm_guest_profit(guest));
+    g_autofree char *ram = ksmctl_text_mib(ksm_guest_ram(guest));
+    g_autofree char *breaks = ksmctl_text_rate(ksm_guest_cow_breaks(guest));
+    g_autofree char *cpu = ksmctl_text_rate(ksm_guest_cpu(guest));
     g_autofree char *backends = ksmctl_text_backends(guest);
-    g_autofree char *name = ksmctl_text_name(ksmctl_guest_name(guest));
+    g_autofree char *name = ksmctl_text_name(ksm_guest_name(guest));
     g_autofree char *limit = ksmctl_text_limit(guest);
 
     printf("%8ld %9s %9s %9s %9s %7s %5s %9s %10s  %s\n",
-           (long)ksmctl_guest_pid(guest), resident, saved, profit, ram, breaks,
+           (long)ksm_guest_pid(guest), resident, saved, profit, ram, breaks,
            cpu, ksmctl_text_engine(guest), backends, name);
     if (limit) {
         printf("%s\n", limit);
@@ -136,10 +137,10 @@ static void text_mounts(GPtrArray *mounts)
     for (i = 0; i < mounts->len; i++) {
         KsmMount *mount = g_ptr_array_index(mounts, i);
         g_autofree char *allocated =
-            ksmctl_text_mib(ksmctl_bytes(mount->pages_allocated));
+            ksmctl_text_mib(ksm_pages_bytes(mount->pages_allocated));
         g_autofree char *used =
-            ksmctl_text_mib(ksmctl_bytes(mount->pages_used));
-        g_autofree char *saved = ksmctl_text_mib(ksmctl_mount_saved(mount));
+            ksmctl_text_mib(ksm_pages_bytes(mount->pages_used));
+        g_autofree char *saved = ksmctl_text_mib(ksm_mount_saved(mount));
         g_autofree char *device = ksmctl_printable(mount->device);
         g_autofree char *path = ksmctl_text_name(mount->path);
 
@@ -170,7 +171,7 @@ static void text_values(const char *root, KsmSysfsKind kind,
     }
 }
 
-void ksmctl_status_text(const KsmctlSnapshot *snapshot, const KsmctlHost *host)
+void ksmctl_status_text(const KsmSnapshot *snapshot, const KsmHost *host)
 {
     text_ksmd_lines(snapshot, host);
     text_mib_line("saved by KSM", snapshot->saved_bytes);

@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "command.h"
 #include "message.h"
 #include "status.h"
 
@@ -37,23 +38,23 @@ static gboolean status_parse_watch(const char *option, const char *value,
     return TRUE;
 }
 
-static bool status_print(const StatusOptions *options, const KsmctlHost *host,
-                         KsmctlMeter *meter)
+static bool status_print(const StatusOptions *options, const KsmHost *host,
+                         KsmMeter *meter)
 {
-    KsmctlSnapshot snapshot;
+    KsmSnapshot snapshot;
 
-    ksmctl_snapshot_take(&snapshot, host, meter);
+    ksm_snapshot_take(&snapshot, host, meter);
     if (options->json) {
         ksmctl_status_json(&snapshot, host);
     } else {
         ksmctl_status_text(&snapshot, host);
     }
-    ksmctl_snapshot_clear(&snapshot);
+    ksm_snapshot_clear(&snapshot);
     return ksmctl_flush();
 }
 
 static bool status_print_all(const StatusOptions *options,
-                             const KsmctlHost *host, KsmctlMeter *meter)
+                             const KsmHost *host, KsmMeter *meter)
 {
     if (!status_print(options, host, meter)) {
         return false;
@@ -70,7 +71,7 @@ static bool status_print_all(const StatusOptions *options,
     return true;
 }
 
-int ksmctl_status(const KsmctlCommand *command, KsmctlHost *host,
+int ksmctl_status(const KsmctlCommand *command, KsmHost *host,
                   int argc, char **argv)
 {
     StatusOptions options = { FALSE };
@@ -82,15 +83,15 @@ int ksmctl_status(const KsmctlCommand *command, KsmctlHost *host,
           "SECONDS" },
         { NULL }
     };
-    KsmctlMeter meter;
+    KsmMeter meter;
     bool ok;
 
     if (!ksmctl_options_parse(command, host, entries, &options,
                               &argc, &argv)) {
         return KSMCTL_USAGE;
     }
-    ksmctl_meter_start(&meter, host);
+    ksm_meter_start(&meter, host);
     ok = status_print_all(&options, host, &meter);
-    ksmctl_meter_clear(&meter);
+    ksm_meter_clear(&meter);
     return ok ? EXIT_SUCCESS : EXIT_FAILURE;
 }

@@ -6,13 +6,13 @@
 #ifndef KSMCTL_STATUS_H
 #define KSMCTL_STATUS_H
 
-#include "snapshot.h"
+#include "snapshot/snapshot.h"
 
 /* To stdout; @host says where KSM's values are. */
-void ksmctl_status_text(const KsmctlSnapshot *snapshot,
-                        const KsmctlHost *host);
+void ksmctl_status_text(const KsmSnapshot *snapshot,
+                        const KsmHost *host);
 /* The same as one JSON object on a line. */
-void ksmctl_status_json(const KsmctlSnapshot *snapshot,
-                        const KsmctlHost *host);
+void ksmctl_status_json(const KsmSnapshot *snapshot,
+                        const KsmHost *host);
 
 #endif

@@ -12,20 +12,20 @@ char *ksmctl_text_mib(KsmFigure bytes)
                          g_strdup(KSMCTL_UNKNOWN);
 }
 
-char *ksmctl_text_percent(const KsmctlSnapshot *snapshot)
+char *ksmctl_text_percent(const KsmSnapshot *snapshot)
 {
     return snapshot->percent_known ?
            g_strdup_printf("%.1f", snapshot->ksmd_percent) :
            g_strdup(KSMCTL_UNKNOWN);
 }
 
-char *ksmctl_text_rate(KsmctlRate rate)
+char *ksmctl_text_rate(KsmRate rate)
 {
     return rate.known ? g_strdup_printf("%.1f", rate.value) :
                         g_strdup(KSMCTL_UNKNOWN);
 }
 
-char *ksmctl_text_backends(const KsmctlGuest *guest)
+char *ksmctl_text_backends(const KsmGuest *guest)
 {
     GPtrArray *backends = guest->engine ? guest->engine->backends : NULL;
     GString *text = g_string_new(NULL);
@@ -41,20 +41,20 @@ char *ksmctl_text_backends(const KsmctlGuest *guest)
     return g_string_free(text, FALSE);
 }
 
-const char *ksmctl_text_engine(const KsmctlGuest *guest)
+const char *ksmctl_text_engine(const KsmGuest *guest)
 {
     return guest->engine_state ? guest->engine_state : KSMCTL_UNKNOWN;
 }
 
-char *ksmctl_text_limit(const KsmctlGuest *guest)
+char *ksmctl_text_limit(const KsmGuest *guest)
 {
-    const char *limit = ksmctl_guest_limit(guest);
+    const char *limit = ksm_guest_limit(guest);
     g_autofree char *shown = limit ? ksmctl_printable(limit) : NULL;
 
     return shown ? g_strdup_printf("%8s %s", "", shown) : NULL;
 }
 
-char *ksmctl_text_engines(const KsmctlEngines *engines)
+char *ksmctl_text_engines(const KsmEngines *engines)
 {
     g_autofree char *shown = engines->fault ?
                              ksmctl_printable(engines->fault) : NULL;

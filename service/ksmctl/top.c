@@ -11,6 +11,7 @@
 #include <term.h>
 #include <unistd.h>
 
+#include "command.h"
 #include "message.h"
 #include "text.h"
 
@@ -25,59 +26,59 @@ typedef struct TopColumn {
     const char *title;
     int width;                  /* negative: to the left */
     int screen;                 /* only on one of this width, or wider */
-    char *(*text)(const KsmctlGuest *guest);
+    char *(*text)(const KsmGuest *guest);
     /* As of strcmp(); what belongs on top comes first. */
-    int (*compare)(const KsmctlGuest *one, const KsmctlGuest *other);
+    int (*compare)(const KsmGuest *one, const KsmGuest *other);
 } TopColumn;
 
 typedef struct Top {
-    const KsmctlHost *host;
-    KsmctlMeter meter;
-    KsmctlSnapshot snapshot;
+    const KsmHost *host;
+    KsmMeter meter;
+    KsmSnapshot snapshot;
     unsigned sort;              /* by this column */
 } Top;
 
-static char *pid_text(const KsmctlGuest *guest)
+static char *pid_text(const KsmGuest *guest)
 {
-    return g_strdup_printf("%ld", (long)ksmctl_guest_pid(guest));
+    return g_strdup_printf("%ld", (long)ksm_guest_pid(guest));
 }
 
-static char *resident_text(const KsmctlGuest *guest)
+static char *resident_text(const KsmGuest *guest)
 {
-    return ksmctl_text_mib(ksmctl_guest_resident(guest));
+    return ksmctl_text_mib(ksm_guest_resident(guest));
 }
 
-static char *saved_text(const KsmctlGuest *guest)
+static char *saved_text(const KsmGuest *guest)
 {
-    return ksmctl_text_mib(ksmctl_guest_saved(guest));
+    return ksmctl_text_mib(ksm_guest_saved(guest));
 }
 
-static char *profit_text(const KsmctlGuest *guest)
+static char *profit_text(const KsmGuest *guest)
 {
-    return ksmctl_text_mib(ksmctl_guest_profit(guest));
+    return ksmctl_text_mib(ksm_guest_profit(guest));
 }
 
-static char *name_text(const KsmctlGuest *guest)
+static char *name_text(const KsmGuest *guest)
 {
-    return ksmctl_text_name(ksmctl_guest_name(guest));
+    return ksmctl_text_name(ksm_guest_name(guest));
 }
 
-static char *ram_text(const KsmctlGuest *guest)
+static char *ram_text(const KsmGuest *guest)
 {
-    return ksmctl_text_mib(ksmctl_guest_ram(guest));
+    return ksmctl_text_mib(ksm_guest_ram(guest));
 }
 
-static char *breaks_text(const KsmctlGuest *guest)
+static char *breaks_text(const KsmGuest *guest)
 {
-    return ksmctl_text_rate(ksmctl_guest_cow_breaks(guest));
+    return ksmctl_text_rate(ksm_guest_cow_breaks(guest));
 }
 
-static char *cpu_text(const KsmctlGuest *guest)
+static char *cpu_text(const KsmGuest *guest)
 {
-    return ksmctl_text_rate(ksmctl_guest_cpu(guest));
+    return ksmctl_text_rate(ksm_guest_cpu(guest));
 }
 
-static char *engine_text(const KsmctlGuest *guest)
+static char *engine_text(const KsmGuest *guest)
 {
     return g_strdup(ksmctl_text_engine(guest));
 }
@@ -91,7 +92,7 @@ static int compare_figures(KsmFigure one, KsmFigure other)
     return (one.value < other.value) - (one.value > other.value);
 }
 
-static int compare_rates(KsmctlRate one, KsmctlRate other)
+static int compare_rates(KsmRate one, KsmRate other)
 {
     if (one.known != other.known) {
         return one.known ? -1 : 1;
@@ -99,53 +100,53 @@ static int compare_rates(KsmctlRate one, KsmctlRate other)
     return (one.value < other.value) - (one.value > other.value);
 }
 
-static int pid_compare(const KsmctlGuest *one, const KsmctlGuest *other)
+static int pid_compare(const KsmGuest *one, const KsmGuest *other)
 {
-    pid_t pid = ksmctl_guest_pid(one);
-    pid_t other_pid = ksmctl_guest_pid(other);
+    pid_t pid = ksm_guest_pid(one);
+    pid_t other_pid = ksm_guest_pid(other);
 
     return (pid > other_pid) - (pid < other_pid);
 }
 
-static int resident_compare(const KsmctlGuest *one, const KsmctlGuest *other)
+static int resident_compare(const KsmGuest *one, const KsmGuest *other)
 {
-    return compare_figures(ksmctl_guest_resident(one),
-                           ksmctl_guest_resident(other));
+    return compare_figures(ksm_guest_resident(one),
+                           ksm_guest_resident(other));
 }
 
-static int saved_compare(const KsmctlGuest *one, const KsmctlGuest *other)
+static int saved_compare(const KsmGuest *one, const KsmGuest *other)
 {
-    return compare_figures(ksmctl_guest_saved(one), ksmctl_guest_saved(other));
+    return compare_figures(ksm_guest_saved(one), ksm_guest_saved(other));
 }
 
-static int profit_compare(const KsmctlGuest *one, const KsmctlGuest *other)
+static int profit_compare(const KsmGuest *one, const KsmGuest *other)
 {
-    return compare_figures(ksmctl_guest_profit(one),
-                           ksmctl_guest_profit(other));
+    return compare_figures(ksm_guest_profit(one),
+                           ksm_guest_profit(other));
 }
 
-static int ram_compare(const KsmctlGuest *one, const KsmctlGuest *other)
+static int ram_compare(const KsmGuest *one, const KsmGuest *other)
 {
-    return compare_figures(ksmctl_guest_ram(one), ksmctl_guest_ram(other));
+    return compare_figures(ksm_guest_ram(one), ksm_guest_ram(other));
 }
 
-static int breaks_compare(const KsmctlGuest *one, const KsmctlGuest *other)
+static int breaks_compare(const KsmGuest *one, const KsmGuest *other)
 {
-    return compare_rates(ksmctl_guest_cow_breaks(one),
-                         ksmctl_guest_cow_breaks(other));
+    return compare_rates(ksm_guest_cow_breaks(one),
+                         ksm_guest_cow_breaks(other));
 }
 
-static int cpu_compare(const KsmctlGuest *one, const KsmctlGuest *other)
+static int cpu_compare(const KsmGuest *one, const KsmGuest *other)
 {
-    return compare_rates(ksmctl_guest_cpu(one), ksmctl_guest_cpu(other));
+    return compare_rates(ksm_guest_cpu(one), ksm_guest_cpu(other));
 }
 
-static int engine_compare(const KsmctlGuest *one, const KsmctlGuest *other)
+static int engine_compare(const KsmGuest *one, const KsmGuest *other)
 {
     return strcmp(ksmctl_text_engine(one), ksmctl_text_engine(other));
 }
 
-static int backends_compare(const KsmctlGuest *one, const KsmctlGuest *other)
+static int backends_compare(const KsmGuest *one, const KsmGuest *other)
 {
     g_autofree char *backends = ksmctl_text_backends(one);
     g_autofree char *other_backends = ksmctl_text_backends(other);
@@ -153,10 +154,10 @@ static int backends_compare(const KsmctlGuest *one, const KsmctlGuest *other)
     return strcmp(backends, other_backends);
 }
 
-static int name_compare(const KsmctlGuest *one, const KsmctlGuest *other)
+static int name_compare(const KsmGuest *one, const KsmGuest *other)
 {
-    const char *name = ksmctl_guest_name(one);
-    const char *other_name = ksmctl_guest_name(other);
+    const char *name = ksm_guest_name(one);
+    const char *other_name = ksm_guest_name(other);
 
     if (!name || !other_name) {
         return !name - !other_name;
@@ -181,8 +182,8 @@ static const TopColumn top_columns[] = {
 
 static gint top_compare(gconstpointer a, gconstpointer b, gpointer opaque)
 {
-    const KsmctlGuest *one = *(KsmctlGuest *const *)a;
-    const KsmctlGuest *other = *(KsmctlGuest *const *)b;
+    const KsmGuest *one = *(KsmGuest *const *)a;
+    const KsmGuest *other = *(KsmGuest *const *)b;
     const TopColumn *column = opaque;
     int order = column->compare(one, other);
 
@@ -219,7 +220,7 @@ static void top_line(int line, const char *text)
 
 static void top_draw_host(const Top *top)
 {
-    const KsmctlSnapshot *snapshot = &top->snapshot;
+    const KsmSnapshot *snapshot = &top->snapshot;
     g_autofree char *percent = ksmctl_text_percent(snapshot);
     g_autofree char *saved = ksmctl_text_mib(snapshot->saved_bytes);
     g_autofree char *profit = ksmctl_text_mib(snapshot->profit_bytes);
@@ -262,7 +263,7 @@ static void top_draw_titles(const Top *top)
 }
 
 /* Returns the line after it. */
-static int top_draw_guest(int line, const KsmctlGuest *guest)
+static int top_draw_guest(int line, const KsmGuest *guest)
 {
     g_autofree char *limit = ksmctl_text_limit(guest);
     GString *text = g_string_new(NULL);
@@ -354,11 +355,11 @@ static void top_run(Top *top)
     bool go_on = true;
 
     while (go_on) {
-        ksmctl_snapshot_take(&top->snapshot, top->host, &top->meter);
+        ksm_snapshot_take(&top->snapshot, top->host, &top->meter);
         top_draw(top);
         go_on = top_serve_keys(top, g_get_monotonic_time() +
                                REFRESH_MS * US_PER_MS);
-        ksmctl_snapshot_clear(&top->snapshot);
+        ksm_snapshot_clear(&top->snapshot);
     }
 }
 
@@ -397,7 +398,7 @@ static SCREEN *top_open_screen(void)
     return screen;
 }
 
-int ksmctl_top(const KsmctlCommand *command, KsmctlHost *host,
+int ksmctl_top(const KsmctlCommand *command, KsmHost *host,
                int argc, char **argv)
 {
     const GOptionEntry entries[] = { { NULL } };
@@ -416,10 +417,10 @@ int ksmctl_top(const KsmctlCommand *command, KsmctlHost *host,
     noecho();
     curs_set(0);
     keypad(stdscr, TRUE);
-    ksmctl_meter_start(&top.meter, host);
+    ksm_meter_start(&top.meter, host);
     top_run(&top);
     endwin();
     delscreen(screen);
-    ksmctl_meter_clear(&top.meter);
+    ksm_meter_clear(&top.meter);
     return EXIT_SUCCESS;
 }

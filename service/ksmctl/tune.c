@@ -127,7 +127,7 @@ static int tune_apply(const char *root, GPtrArray *changes)
     return EXIT_SUCCESS;
 }
 
-int ksmctl_tune(const KsmctlCommand *command, KsmctlHost *host,
+int ksmctl_tune(const KsmctlCommand *command, KsmHost *host,
                 int argc, char **argv)
 {
     const GOptionEntry entries[] = { { NULL } };

@@ -31,7 +31,7 @@ typedef struct UnmergeNeeds {
     uint64_t available_kib;
 } UnmergeNeeds;
 
-static bool unmerge_needs(const KsmctlHost *host, UnmergeNeeds *needs)
+static bool unmerge_needs(const KsmHost *host, UnmergeNeeds *needs)
 {
     KsmFigure sharing = ksm_sysfs_figure(host->sysfs_root, "pages_sharing");
     KsmFigure zero = ksm_sysfs_figure(host->sysfs_root, "ksm_zero_pages");
@@ -129,7 +129,7 @@ static bool unmerge_await(Unmerge *unmerge)
     return ended;
 }
 
-static bool unmerge_is_short(const KsmctlHost *host, const UnmergeNeeds *needs)
+static bool unmerge_is_short(const KsmHost *host, const UnmergeNeeds *needs)
 {
     KsmMemory memory;
 
@@ -144,7 +144,7 @@ static void unmerge_interrupted(int number)
 }
 
 /* @needs NULL: whatever becomes of memory.  False: @interrupted, or failed. */
-static bool unmerge_guarded(const KsmctlHost *host, const UnmergeNeeds *needs,
+static bool unmerge_guarded(const KsmHost *host, const UnmergeNeeds *needs,
                             bool *interrupted, GError **error)
 {
     const struct sigaction action = { .sa_handler = unmerge_interrupted };
@@ -177,7 +177,7 @@ static bool unmerge_guarded(const KsmctlHost *host, const UnmergeNeeds *needs,
     return true;
 }
 
-static int unmerge_do(const KsmctlHost *host, const UnmergeNeeds *needs,
+static int unmerge_do(const KsmHost *host, const UnmergeNeeds *needs,
                       bool force)
 {
     g_autoptr(GError) error = NULL;
@@ -208,7 +208,7 @@ static int unmerge_do(const KsmctlHost *host, const UnmergeNeeds *needs,
     return EXIT_SUCCESS;
 }
 
-int ksmctl_unmerge(const KsmctlCommand *command, KsmctlHost *host,
+int ksmctl_unmerge(const KsmctlCommand *command, KsmHost *host,
                    int argc, char **argv)
 {
     gboolean yes = FALSE;

@@ -9,18 +9,18 @@
 #include <string.h>
 
 #include "commitment.h"
-#include "host/guests.h"
 #include "host/memory.h"
+#include "host/processes.h"
 #include "host/sysfs.h"
 
 /* As its "pgrep -f '^qemu-system.*-enable-kvm'". */
-static bool commitment_original_counts(const KsmGuest *guest)
+static bool commitment_original_counts(const KsmProcess *guest)
 {
     return g_str_has_prefix(guest->command_line, "qemu-system") &&
            strstr(guest->command_line, "-enable-kvm");
 }
 
-static int64_t commitment_merged_kib(const KsmGuest *guest,
+static int64_t commitment_merged_kib(const KsmProcess *guest,
                                      uint64_t page_kib)
 {
     return MIN(guest->merging.merging_pages * page_kib, guest->resident_kib);
@@ -29,13 +29,13 @@ static int64_t commitment_merged_kib(const KsmGuest *guest,
 int64_t ksmtuned_committed_kib(const char *proc_root, const char *sysfs_root,
                                bool strict)
 {
-    g_autoptr(GPtrArray) guests = ksm_guests_find(proc_root);
+    g_autoptr(GPtrArray) guests = ksm_processes_find(proc_root);
     int64_t page_kib = ksm_page_size() / 1024;
     int64_t sum_kib = 0, merged_kib = 0, shared_pages;
     guint i;
 
     for (i = 0; i < guests->len; i++) {
-        const KsmGuest *guest = g_ptr_array_index(guests, i);
+        const KsmProcess *guest = g_ptr_array_index(guests, i);
 
         if (!strict || commitment_original_counts(guest)) {
             sum_kib += guest->resident_kib;

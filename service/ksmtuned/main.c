@@ -20,6 +20,7 @@
 #include "bus.h"
 #include "config.h"
 #include "host/cgroup-weight.h"
+#include "host/listen.h"
 #include "host/memory.h"
 #include "host/sysfs.h"
 #include "ksmd.h"
@@ -32,8 +33,6 @@
 #define DOMAINS_FILE            "/etc/ksmtuned-domains.conf"
 #define RUNTIME_DIR             "/run/ksmtuned"
 #define PROC_ROOT               "/proc"
-/* The first descriptor that systemd passes. */
-#define LISTEN_FDS_START        3
 
 typedef struct Options {
     char *runtime_dir;
@@ -201,21 +200,21 @@ static void ksmtuned_collect(KsmtunedFigures *figures, void *opaque)
     figures->index = ksmtuned_domains_figures(k->domains);
     figures->demand_waiting_pages = ksmtuned_tuner_waiting_pages(k->tuner);
     figures->ksmd_wakeups = ksmtuned_tuner_wakeups(k->tuner);
+    figures->policy = ksmtuned_tuner_policy(k->tuner);
+    figures->decisions = ksmtuned_tuner_decisions(k->tuner);
     figures->max_kernel_pages = k->settings.max_kernel_pages;
     figures->ksmd_running = ksmtuned_ksmd_runs(k->ksmd);
 }
 
 static bool ksmtuned_listen(Ksmtuned *k)
 {
-    const char *listen_pid = g_getenv("LISTEN_PID");
-    const char *listen_fds = g_getenv("LISTEN_FDS");
     g_autoptr(GError) error = NULL;
-    bool ok;
+    int fd = ksm_listen_passed(&error);
+    bool ok = !error;
 
-    if (listen_pid && listen_fds && atoi(listen_pid) == getpid() &&
-        atoi(listen_fds) > 0) {
-        ok = ksmtuned_server_adopt(k->server, LISTEN_FDS_START, &error);
-    } else {
+    if (fd >= 0) {
+        ksmtuned_server_adopt(k->server, fd);
+    } else if (ok) {
         const char *path = k->options.socket ? k->options.socket :
                                                k->runtime->socket_path;
 

@@ -4,16 +4,13 @@
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
 #include <errno.h>
-#include <fcntl.h>
 #include <glib-unix.h>
 #include <grp.h>
-#include <string.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
-#include <sys/un.h>
 #include <unistd.h>
 
+#include "host/listen.h"
 #include "log.h"
 #include "server.h"
 
@@ -144,141 +141,39 @@ void ksmtuned_server_free(KsmtunedServer *server)
     g_free(server);
 }
 
-static bool server_fail(GError **error, const char *path, const char *what)
+/* -1: that of the process, or an @error. */
+static gid_t server_group(const char *name, GError **error)
 {
-    int saved_errno = errno;
+    struct group *entry = name ? getgrnam(name) : NULL;
 
-    g_set_error(error, G_FILE_ERROR, g_file_error_from_errno(saved_errno),
-                "%s: can't %s: %s: run as root or give another --socket",
-                path, what, g_strerror(saved_errno));
-    return false;
-}
-
-/* Remove what a killed ksmtuned left at @address, and nothing else. */
-static bool server_clear_path(const struct sockaddr_un *address,
-                              GError **error)
-{
-    struct stat st;
-    int fd, rc;
-
-    if (lstat(address->sun_path, &st) < 0) {
-        return errno == ENOENT ||
-               server_fail(error, address->sun_path, "look at the socket");
+    if (name && !entry) {
+        g_set_error(error, G_FILE_ERROR, G_FILE_ERROR_INVAL,
+                    "no group '%s': create it or give another --group", name);
     }
-    if (!S_ISSOCK(st.st_mode)) {
-        g_set_error(error, G_FILE_ERROR, G_FILE_ERROR_EXIST,
-                    "%s: is there and not a socket: remove it or give "
-                    "another --socket", address->sun_path);
-        return false;
-    }
-    fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-    if (fd < 0) {
-        return server_fail(error, address->sun_path, "make a socket");
-    }
-    rc = connect(fd, (const struct sockaddr *)address, sizeof(*address));
-    if (rc == 0 || errno != ECONNREFUSED) {
-        g_set_error(error, G_FILE_ERROR, G_FILE_ERROR_EXIST,
-                    "%s: another process listens there: stop it or give "
-                    "another --socket", address->sun_path);
-        close(fd);
-        return false;
-    }
-    close(fd);
-    if (unlink(address->sun_path) < 0) {
-        return server_fail(error, address->sun_path, "remove the old socket");
-    }
-    return true;
-}
-
-/* Bind so that the socket is never open to others, not for a moment. */
-static bool server_bind(KsmtunedServer *server,
-                        const struct sockaddr_un *address, gid_t gid,
-                        GError **error)
-{
-    const char *path = address->sun_path;
-    mode_t mask = umask(0777);
-    int rc;
-
-    rc = bind(server->fd, (const struct sockaddr *)address, sizeof(*address));
-    umask(mask);
-    if (rc < 0 && errno == ENOENT) {
-        g_set_error(error, G_FILE_ERROR, G_FILE_ERROR_NOENT,
-                    "%s: its directory does not exist: make it or give "
-                    "another --socket", path);
-        return false;
-    }
-    if (rc < 0) {
-        return server_fail(error, path, "bind the socket");
-    }
-    server->path = g_strdup(path);
-    if (gid != (gid_t)-1 && lchown(path, -1, gid) < 0) {
-        return server_fail(error, path, "give the socket to its --group");
-    }
-    if (chmod(path, 0660) < 0) {
-        return server_fail(error, path, "set the mode of the socket");
-    }
-    return true;
+    return entry ? entry->gr_gid : (gid_t)-1;
 }
 
 bool ksmtuned_server_listen(KsmtunedServer *server, const char *path,
                             const char *group, GError **error)
 {
-    struct sockaddr_un address = { .sun_family = AF_UNIX };
-    gid_t gid = -1;
+    gid_t gid = server_group(group, error);
 
-    if (strlen(path) >= sizeof(address.sun_path)) {
-        g_set_error(error, G_FILE_ERROR, G_FILE_ERROR_NAMETOOLONG,
-                    "%s: longer than a socket's path may be (%zu): give a "
-                    "shorter --socket", path, sizeof(address.sun_path) - 1);
+    if (group && gid == (gid_t)-1) {
         return false;
     }
-    if (group) {
-        struct group *entry = getgrnam(group);
-
-        if (!entry) {
-            g_set_error(error, G_FILE_ERROR, G_FILE_ERROR_INVAL,
-                        "no group '%s': create it or give another --group",
-                        group);
-            return false;
-        }
-        gid = entry->gr_gid;
-    }
-    strcpy(address.sun_path, path);
-    if (!server_clear_path(&address, error)) {
-        return false;
-    }
-    server->fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK,
-                        0);
+    server->fd = ksm_listen_unix(path, gid, "--socket", error);
     if (server->fd < 0) {
-        return server_fail(error, path, "make a socket");
-    }
-    if (!server_bind(server, &address, gid, error)) {
         return false;
     }
-    if (listen(server->fd, SOMAXCONN) < 0) {
-        return server_fail(error, path, "listen on the socket");
-    }
+    server->path = g_strdup(path);
     server_start_accepting(server);
     return true;
 }
 
-bool ksmtuned_server_adopt(KsmtunedServer *server, int fd, GError **error)
+void ksmtuned_server_adopt(KsmtunedServer *server, int fd)
 {
-    int type = 0, listens = 0;
-    socklen_t size = sizeof(int);
-
-    if (getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listens, &size) < 0 ||
-        getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &size) < 0 || !listens ||
-        type != SOCK_STREAM || !g_unix_set_fd_nonblocking(fd, TRUE, NULL)) {
-        g_set_error(error, G_FILE_ERROR, G_FILE_ERROR_INVAL,
-                    "descriptor %d: not a listening stream socket: use "
-                    "ListenStream= in the socket unit", fd);
-        return false;
-    }
-    fcntl(fd, F_SETFD, FD_CLOEXEC);
     server->fd = fd;
     server_start_accepting(server);
-    return true;
 }
 
 void ksmtuned_server_weigh(KsmtunedServer *server)

@@ -27,8 +27,8 @@ void ksmtuned_server_free(KsmtunedServer *server);
  */
 bool ksmtuned_server_listen(KsmtunedServer *server, const char *path,
                             const char *group, GError **error);
-/* Take over @fd, on which systemd listens. */
-bool ksmtuned_server_adopt(KsmtunedServer *server, int fd, GError **error);
+/* Take over @fd, which listens. */
+void ksmtuned_server_adopt(KsmtunedServer *server, int fd);
 
 /* Look again what the engines weigh against each other. */
 void ksmtuned_server_weigh(KsmtunedServer *server);

@@ -64,12 +64,15 @@ char *ksmtuned_stats_json(KsmtunedStats *stats)
                            "\"ksmd_running\": %s, "
                            "\"demand_waiting_pages\": %" PRIu64 ", "
                            "\"ksmd_wakeups\": %" PRIu64 ", "
+                           "\"policy\": \"%s\", "
+                           "\"decisions\": %" PRIu64 ", "
                            "\"max_kernel_pages\": %" PRId64 ", "
                            "\"engines\": %s}\n",
                            f.clients, f.index.entries, f.index.shared,
                            f.index.bytes, f.index.twins_told, stats_cpu_ns(),
                            f.ksmd_running ? "true" : "false",
                            f.demand_waiting_pages, f.ksmd_wakeups,
+                           f.policy, f.decisions,
                            f.max_kernel_pages,
                            engines ? engines : "[]");
 }

@@ -22,6 +22,8 @@ typedef struct KsmtunedFigures {
     KsmtunedDomainFigures index;
     uint64_t demand_waiting_pages;
     uint64_t ksmd_wakeups;
+    const char *policy;         /* in force */
+    uint64_t decisions;         /* of policies */
     int64_t max_kernel_pages;   /* that may be shared; 0: no limit */
     bool ksmd_running;
     char *engines;              /* JSON array; freed by who asks for figures */

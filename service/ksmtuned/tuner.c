@@ -43,6 +43,7 @@ struct KsmtunedTuner {
     bool on_demand;             /* the policy in force */
     bool running;               /* a plan is in force in which ksmd runs */
     bool held;                  /* someone stopped it in mid-plan */
+    uint64_t decisions;
     uint64_t wakeups;
     guint timer;
     guint retry;                /* ksmd can't be set until then */
@@ -200,6 +201,7 @@ static int64_t tuner_run_demand(KsmtunedTuner *tuner)
     KsmtunedDemandDecision decision;
 
     tuner_read(tuner, &readings);
+    tuner->decisions++;
     decision = ksmtuned_policy_demand(&tuner->demand_policy, &readings);
     if (decision.why) {
         ksmtuned_log(KSMTUNED_LOG_DEBUG, "ksmd %s: %s (%" G_GUINT64_FORMAT
@@ -357,6 +359,7 @@ static int64_t tuner_run_by_memory(KsmtunedTuner *tuner)
                      error->message);
         return interval_ms;
     }
+    tuner->decisions++;
     pace = by_pressure ? tuner_ask_pressure(tuner, &memory) :
                          tuner_ask_classic(tuner, &memory);
     if (!tuner->settings->classic.strict) {
@@ -389,6 +392,7 @@ static void tuner_change_policy(KsmtunedTuner *tuner, bool on_demand)
     tuner->on_demand = on_demand;
     tuner->classic_policy = (KsmtunedClassicPolicy) { 0 };
     tuner->held = false;
+    tuner_touch_stats(tuner);
 }
 
 static void tuner_run(KsmtunedTuner *tuner)
@@ -489,6 +493,22 @@ uint64_t ksmtuned_tuner_waiting_pages(const KsmtunedTuner *tuner)
     KsmtunedDemandSum sum = ksmtuned_demand_sum(&tuner->demand);
 
     return sum.waiting_pages + sum.serving_pages;
+}
+
+const char *ksmtuned_tuner_policy(const KsmtunedTuner *tuner)
+{
+    if (tuner->on_demand) {
+        return "demand";
+    }
+    if (tuner->settings->policy == KSMTUNED_POLICY_PRESSURE) {
+        return "pressure";
+    }
+    return tuner->settings->classic.strict ? "classic-strict" : "classic";
+}
+
+uint64_t ksmtuned_tuner_decisions(const KsmtunedTuner *tuner)
+{
+    return tuner->decisions;
 }
 
 uint64_t ksmtuned_tuner_wakeups(const KsmtunedTuner *tuner)

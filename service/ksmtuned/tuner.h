@@ -46,6 +46,9 @@ void ksmtuned_tuner_demand(KsmtunedTuner *tuner, KsmtunedDemander *demander,
 
 /* Pages marked and not yet walked over often enough. */
 uint64_t ksmtuned_tuner_waiting_pages(const KsmtunedTuner *tuner);
+/* That in force, as ksmtuned.conf(5) calls it; and how often one was asked. */
+const char *ksmtuned_tuner_policy(const KsmtunedTuner *tuner);
+uint64_t ksmtuned_tuner_decisions(const KsmtunedTuner *tuner);
 /* How often ksmd was woken. */
 uint64_t ksmtuned_tuner_wakeups(const KsmtunedTuner *tuner);
 

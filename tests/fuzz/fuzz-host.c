@@ -64,7 +64,7 @@ static void host_file_reset(size_t which)
     }
 }
 
-static void host_make(KsmctlHost *host)
+static void host_make(KsmHost *host)
 {
     size_t i;
 
@@ -87,19 +87,19 @@ static size_t host_file_set(const uint8_t *data, size_t size)
     return 3 + length;
 }
 
-static void check_ksmctl(KsmctlHost *host)
+static void check_ksmctl(KsmHost *host)
 {
-    KsmctlMeter meter = {
+    KsmMeter meter = {
         .schedstat = ksm_ksmd_find_schedstat(host->proc_root),
-        .engines = ksmctl_engines_read(host),
+        .engines = ksm_engines_read(host),
     };
 
     fuzz_check_shown(host, &meter);
-    ksmctl_meter_clear(&meter);
+    ksm_meter_clear(&meter);
 }
 
 /* What ksmtuned decides by. */
-static void check_policies(const KsmctlHost *host, const KsmMemory *memory)
+static void check_policies(const KsmHost *host, const KsmMemory *memory)
 {
     const KsmtunedClassicSettings settings = {
         .sleep_msec = 10, .npages_boost = 300, .npages_decay = -50,
@@ -131,7 +131,7 @@ static void check_policies(const KsmctlHost *host, const KsmMemory *memory)
     ksmtuned_policy_pressure(&pressure_policy, &pressure_settings, &pressure);
 }
 
-static void check_ksmtuned(const KsmctlHost *host)
+static void check_ksmtuned(const KsmHost *host)
 {
     g_autofree char *state = g_build_filename(host->runtime_dir,
                                               "ksmd-settings", NULL);
@@ -152,7 +152,7 @@ static void check_ksmtuned(const KsmctlHost *host)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-    static KsmctlHost host;
+    static KsmHost host;
     size_t at, i;
 
     if (!host.sysfs_root) {

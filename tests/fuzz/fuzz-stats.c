@@ -14,7 +14,7 @@
 #include "shown.h"
 
 /* A host with nothing but a ksmtuned: this process. */
-static void host_make(KsmctlHost *host)
+static void host_make(KsmHost *host)
 {
     g_autofree char *pid = g_strdup_printf("%d", (int)getpid());
     g_autofree char *command = g_build_filename("proc", pid, "comm", NULL);
@@ -29,20 +29,20 @@ static void host_make(KsmctlHost *host)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-    static KsmctlHost host;
+    static KsmHost host;
     const uint8_t *later = size ? memchr(data, '\f', size) : NULL;
     size_t first_size = later ? (size_t)(later - data) : size;
-    KsmctlMeter meter = { 0 };
+    KsmMeter meter = { 0 };
 
     if (!host.runtime_dir) {
         host_make(&host);
     }
     fuzz_write("stats.json", data, first_size);
-    meter.engines = ksmctl_engines_read(&host);
+    meter.engines = ksm_engines_read(&host);
     if (later) {
         fuzz_write("stats.json", later + 1, size - first_size - 1);
     }
     fuzz_check_shown(&host, &meter);
-    ksmctl_meter_clear(&meter);
+    ksm_meter_clear(&meter);
     return 0;
 }

@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "command.h"
 #include "fuzz.h"
 #include "shown.h"
 #include "status.h"
@@ -35,10 +36,10 @@ static void shown_end(FILE *terminal, const char *const *text,
     }
 }
 
-static void check_status(const KsmctlSnapshot *snapshot,
-                         const KsmctlHost *host,
-                         void (*print)(const KsmctlSnapshot *,
-                                       const KsmctlHost *), bool json)
+static void check_status(const KsmSnapshot *snapshot,
+                         const KsmHost *host,
+                         void (*print)(const KsmSnapshot *,
+                                       const KsmHost *), bool json)
 {
     char *text;
     size_t size;
@@ -52,7 +53,7 @@ static void check_status(const KsmctlSnapshot *snapshot,
     free(text);
 }
 
-static void check_domains(KsmctlHost *host, bool json)
+static void check_domains(KsmHost *host, bool json)
 {
     const KsmctlCommand domains = { .name = "domains", .arguments = "" };
     char *arguments[] = { (char *)"domains", (char *)"--json", NULL };
@@ -69,14 +70,14 @@ static void check_domains(KsmctlHost *host, bool json)
     free(text);
 }
 
-void fuzz_check_shown(KsmctlHost *host, KsmctlMeter *meter)
+void fuzz_check_shown(KsmHost *host, KsmMeter *meter)
 {
-    KsmctlSnapshot snapshot = { 0 };
+    KsmSnapshot snapshot = { 0 };
 
-    ksmctl_snapshot_take(&snapshot, host, meter);
+    ksm_snapshot_take(&snapshot, host, meter);
     check_status(&snapshot, host, ksmctl_status_json, true);
     check_status(&snapshot, host, ksmctl_status_text, false);
-    ksmctl_snapshot_clear(&snapshot);
+    ksm_snapshot_clear(&snapshot);
     check_domains(host, true);
     check_domains(host, false);
 }

@@ -6,13 +6,13 @@
 #ifndef KSM_FUZZ_SHOWN_H
 #define KSM_FUZZ_SHOWN_H
 
-#include "snapshot.h"
+#include "snapshot/snapshot.h"
 
 /*
  * Whatever is in the files of @host, what is shown is for programs one JSON
  * object, and for people lines of characters that do nothing to a terminal.
  * @meter has what was measured before.
  */
-void fuzz_check_shown(KsmctlHost *host, KsmctlMeter *meter);
+void fuzz_check_shown(KsmHost *host, KsmMeter *meter);
 
 #endif

@@ -16,7 +16,6 @@ import pty
 import random
 import re
 import select
-import shlex
 import struct
 import subprocess
 import sys
@@ -29,158 +28,27 @@ TOP = Path(__file__).resolve().parent.parent.parent
 sys.path.insert(0, str(TOP / 'tests/vm'))
 
 from ksmtest import cases, restricted  # noqa: E402
-from ksmtest.cases import Bed  # noqa: E402
 from ksmtest.checks import (  # noqa: E402
     PATIENCE, Skipped, check, check_equal)
-from ksmtest.daemon import KSM_FILES  # noqa: E402
-from ksmtest.programs import program  # noqa: E402
+from ksmtest.host import (  # noqa: E402
+    KSMD_PID, KSMTUNED_PID, MIB, PAGE, ShownHost, engine)
 
-PAGE = os.sysconf('SC_PAGESIZE')
-MIB = 1 << 20
-KSMD_PID = 50
-KSMTUNED_PID = 60
 STATS_BYTES_MAX = 4 * MIB
 VARIABLE = 'KSM_MAX_KERNEL_PAGES'
 # To refuse as the kernel does: -1000 to 1000 can be written there.
 KERNEL_FILE = '/proc/self/oom_score_adj'
 
 
-class Host(Bed):
+class Ksmctl(ShownHost):
     """What ksmctl sees of a host, and ksmctl itself."""
 
     programs = ('ksmctl',)
-    host_ksm = False
-
-    @classmethod
-    def add_options(cls, parser):
-        parser.add_argument('ksmctl', type=program, metavar='KSMCTL')
-
-    def __init__(self, arguments, directory, stack):
-        super().__init__(arguments, directory, stack)
-        self.ksm = directory / 'ksm'
-        self.ksmfs = directory / 'ksmfs'
-        self.proc = directory / 'proc'
-        self.runtime = directory / 'run'
-        self.command = [*shlex.split(os.environ.get('KSMCTL_WRAPPER', '')),
-                        str(arguments.ksmctl)]
-        self.roots = [f'--sysfs-root={self.ksm}',
-                      f'--ksmfs-root={self.ksmfs}',
-                      f'--proc-root={self.proc}',
-                      f'--runtime-dir={self.runtime}']
-        self.ksm.mkdir()
-        self.runtime.mkdir()
-        (self.proc / 'self').mkdir(parents=True)
-        for name, value in KSM_FILES.items():
-            self.set(name, value)
-        self.set_memory(1024 * MIB, 512 * MIB)
-        self.add_process(KSMD_PID, comm='ksmd\n', cmdline='')
-        self.set_ksmd_ns(0)
-
-    def set(self, name, value):
-        (self.ksm / name).write_text(f'{value}\n')
-
-    def values(self):
-        """All that KSM has: what a command must not change."""
-        return {path.name: path.read_text().strip()
-                for path in self.ksm.iterdir()}
-
-    def set_memory(self, total, available):
-        (self.proc / 'meminfo').write_text(
-            f'MemTotal:       {total // 1024} kB\n'
-            f'MemAvailable:   {available // 1024} kB\n')
-
-    def set_ksmd_ns(self, ns):
-        path = self.proc / str(KSMD_PID) / 'schedstat'
-        new = path.with_suffix('.new')
-        new.write_text(f'{ns} 0 1\n')
-        new.rename(path)
-
-    def hide_ksmd(self):
-        """So that no time is spent on measuring it."""
-        (self.proc / str(KSMD_PID) / 'schedstat').unlink()
-
-    def add_process(self, pid, **files):
-        (self.proc / str(pid)).mkdir()
-        for name, content in files.items():
-            data = content if isinstance(content, bytes) else content.encode()
-            (self.proc / str(pid) / name).write_bytes(data)
-
-    def add_guest(self, pid, name=None, resident=0, merging=None, zero=None,
-                  profit=None):
-        """Of what is None the kernel tells nothing."""
-        arguments = [b'/usr/bin/qemu-system-x86_64', b'-m', b'64']
-        if name is not None:
-            arguments += [b'-name', b'guest=' + name]
-        stat = ''.join(f'{key} {value}\n' for key, value in (
-            ('ksm_rmap_items', 5), ('ksm_zero_pages', zero),
-            ('ksm_merging_pages', merging), ('ksm_process_profit', profit))
-            if value is not None)
-        self.add_process(pid, cmdline=b'\0'.join(arguments) + b'\0',
-                         comm='qemu-system-x86\n', ksm_stat=stat,
-                         statm=f'1000 {resident} 10 1 0 100 0\n')
-
-    def add_mount(self, device, path=None, **counters):
-        """A ksmfs; without a PATH, it is mounted in another namespace."""
-        directory = self.ksmfs / device
-        directory.mkdir(parents=True)
-        for name, value in counters.items():
-            (directory / name).write_text(f'{value}\n')
-        if path is not None:
-            with open(self.proc / 'self/mountinfo', 'a') as f:
-                f.write(f'90 26 {device} / {path} rw,relatime shared:9 - '
-                        'ksmfs ksmfs rw,size=1024k,max_kernel_pages=7\n')
-
-    def add_maps(self, pid, *devices):
-        """It has mapped files of DEVICES, "MAJOR:MINOR" in hexadecimal."""
-        (self.proc / str(pid) / 'maps').write_text(''.join(
-            f'7f000000{i}000-7f000000{i + 1}000 rw-s 00000000 {device} 7'
-            '                    /ram file\n'
-            for i, device in enumerate(('00:00', *devices))))
-
-    def start_ksmtuned(self, *engines):
-        self.add_process(KSMTUNED_PID, comm='ksmtuned\n')
-        (self.runtime / 'lock').write_text(f'{KSMTUNED_PID}\n')
-        self.set_engines(*engines)
-
-    def set_engines(self, *engines, at=0):
-        self.set_stats(json.dumps({'clients': 3, 'engines': engines}), at)
-
-    def set_stats(self, content, at=0):
-        """AT, by default long ago, it was written."""
-        data = content if isinstance(content, bytes) else content.encode()
-        new = self.runtime / 'stats.new'
-        new.write_bytes(data)
-        os.utime(new, (at, at))
-        new.rename(self.runtime / 'stats.json')
 
     def limit(self, device):
         return (self.ksmfs / device / 'max_kernel_pages').read_text().strip()
 
-    def command_line(self, *arguments):
-        return [*self.command, *self.roots, *arguments]
-
-    def run(self, *arguments, environment=None, stdin=subprocess.DEVNULL):
-        """ENVIRONMENT: more than ours, or None for what is not to be there."""
-        return subprocess.run(self.command_line(*arguments), stdin=stdin,
-                              stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-                              env=changed_environment(environment),
-                              timeout=PATIENCE, check=False)
-
-    def out(self, *arguments, **options):
-        """What it says, when all is well."""
-        result = self.run(*arguments, **options)
-        check_equal((result.returncode, result.stderr), (0, b''),
-                    'status and errors')
-        return result.stdout.decode()
-
-    def fails(self, status, *arguments, **options):
-        """What it says of a failure."""
-        result = self.run(*arguments, **options)
-        check_equal((result.returncode, result.stdout), (status, b''),
-                    f'status and output of {arguments}')
-        error = result.stderr.decode()
-        check(error.startswith('ksmctl: ') and error.count('\n') == 1, error)
-        return error
+    def environment(self, changes=None):
+        return super().environment({VARIABLE: None, **(changes or {})})
 
     def status(self):
         return json.loads(self.out('status', '--json'))
@@ -193,7 +61,7 @@ class Host(Bed):
         """A file with what it says while it runs; ended afterwards."""
         process = subprocess.Popen(
             self.command_line(*arguments), stdout=subprocess.PIPE, text=True,
-            env=changed_environment(None))
+            env=self.environment())
         timer = threading.Timer(PATIENCE, process.kill)
         timer.start()
         try:
@@ -204,29 +72,22 @@ class Host(Bed):
             process.wait()
             process.stdout.close()
 
-    def terminal(self, *arguments, **options):
+    def terminal(self, *arguments, term='xterm', **options):
         return self.enter(contextlib.closing(
-            Terminal(self.command_line(*arguments), **options)))
-
-
-def changed_environment(changes):
-    environment = dict(os.environ, LC_ALL='C.UTF-8')
-    environment.pop(VARIABLE, None)
-    environment.update(changes or {})
-    return {name: value for name, value in environment.items()
-            if value is not None}
+            Terminal(self.command_line(*arguments),
+                     self.environment({'TERM': term}), **options)))
 
 
 class Terminal:
     """A program on a terminal of its own."""
 
-    def __init__(self, command, term='xterm', size=(24, 100)):
+    def __init__(self, command, environment, size=(24, 100)):
         self.fd, inner = pty.openpty()
         self.resize(*size)
         self.output = b''
         self.process = subprocess.Popen(
             command, stdin=inner, stdout=inner, stderr=inner,
-            env=changed_environment({'TERM': term}), start_new_session=True,
+            env=environment, start_new_session=True,
             preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0))
         os.close(inner)
 
@@ -510,6 +371,17 @@ def test_status_old_kernels(host):
     check(re.search(r'^ +3( +-){9}$', text, re.M), text)
 
 
+def test_status_mounts(host):
+    """A path is that which is seen here, else by process 1."""
+    host.add_mount('0:50', '/here')
+    host.add_mount('0:51', '/there', seen_by='1')
+    host.add_mount('0:52')
+    with open(host.proc / '1/mountinfo', 'a') as f:
+        f.write('90 26 0:50 / /not-here rw shared:9 - ksmfs ksmfs rw\n')
+    check_equal([mount.get('path') for mount in host.status()['ksmfs']],
+                ['/here', '/there', None], 'paths')
+
+
 def test_escaping(host):
     """No guest's name drives the terminal, or breaks JSON."""
     names = {1: b'\x1b[2Jclear', 2: b'line\nfeed\r\ttab\x7f',
@@ -536,15 +408,6 @@ def test_escaping(host):
                       '  \\xe2\\x80\\xaertl\n', '  quote"back\\\\slash\n',
                       '/a\\x1b\\x0ab\n', umlaut):
             check(shown in text, f'no {shown!r} in {text!r}')
-
-
-def engine(pid, **more):
-    return {'name': f'guest-{pid}', 'pid': pid, 'domain': 'default',
-            'ram_bytes': 6 * MIB,
-            'state': 'running', 'backends': ['ksmd'], 'full_scans': 4,
-            'pages_hashed': 11, 'pages_twins': 12, 'pages_zero': 13,
-            'pages_marked': 14, 'cow_breaks': 15, 'cpu_ns': 16,
-            'metadata_bytes': 17, **more}
 
 
 def shown(engine, **more):
@@ -902,12 +765,7 @@ def test_watch_text(host):
 
 def test_full_disk(host):
     """What can't be written is an error."""
-    with open('/dev/full', 'w') as full:
-        process = subprocess.run(
-            host.command_line('status'), stdout=full, stderr=subprocess.PIPE,
-            timeout=PATIENCE, check=False)
-    check_equal(process.returncode, 1, 'exit status')
-    check(b'No space left' in process.stderr, repr(process.stderr))
+    host.check_full_disk('status')
 
 
 def add_two_guests(host):
@@ -1007,7 +865,7 @@ def test_top_hangup(host):
     """A terminal that is gone ends it, also where SIGHUP is ignored."""
     command = ['sh', '-c', 'trap "" HUP; exec "$@"', 'sh',
                *host.command_line('top')]
-    terminal = Terminal(command)
+    terminal = Terminal(command, host.environment({'TERM': 'xterm'}))
     try:
         terminal.wait_for('0 guests')
         os.close(terminal.fd)
@@ -1084,7 +942,7 @@ def set_merged(host, needed, available):
     host.set('run', 1)
     host.set('pages_sharing', needed // PAGE - 100)
     host.set('ksm_zero_pages', 100)
-    host.set_memory(1000 * MIB, available)
+    host.set_memory(1000 * MIB, MemAvailable=available)
 
 
 def test_unmerge(host):
@@ -1123,10 +981,10 @@ def test_unmerge_interrupted(host):
             text=True) as process:
         time.sleep(1)
         check_equal(process.poll(), None, 'status while memory suffices')
-        host.set_memory(1000 * MIB, 50 * MIB)
+        host.set_memory(1000 * MIB, MemAvailable=50 * MIB)
         time.sleep(1)
         check_equal(process.poll(), None, 'status while memory suffices')
-        host.set_memory(1000 * MIB, 50 * MIB - 1024)
+        host.set_memory(1000 * MIB, MemAvailable=50 * MIB - 1024)
         error = process.communicate(timeout=PATIENCE)[1]
     check_equal(process.returncode, 1, f'exit status, {error}')
     check('50.0 MiB' in error and 'some pages stay merged' in error, error)
@@ -1213,4 +1071,4 @@ def test_retune_not_permitted(host):
 
 
 if __name__ == '__main__':
-    cases.main('Run ksmctl on a host that is made up.', globals(), Host)
+    cases.main('Run ksmctl on a host that is made up.', globals(), Ksmctl)

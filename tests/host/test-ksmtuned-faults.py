@@ -30,8 +30,9 @@ sys.path.insert(0, str(TOP / 'tests/vm'))
 from ksmtest import cases, sample  # noqa: E402
 from ksmtest.checks import (  # noqa: E402
     PATIENCE, Failure, Skipped, check, check_equal, wait_for)
-from ksmtest.daemon import KSM_FILES, Daemon  # noqa: E402
+from ksmtest.daemon import Daemon  # noqa: E402
 from ksmtest.engine import Engine  # noqa: E402
+from ksmtest.host import KSM_FILES  # noqa: E402
 from ksmtest.wire import (  # noqa: E402
     ENTRY, T_TWINS, T_WELCOME, TWIN, demand, hello, publish, report, withdraw)
 

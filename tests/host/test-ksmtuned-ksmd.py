@@ -22,7 +22,8 @@ sys.path.insert(0, str(TOP / 'tests/vm'))
 
 from ksmtest import cases  # noqa: E402
 from ksmtest.checks import check, check_equal, wait_for  # noqa: E402
-from ksmtest.daemon import KSM_FILES, Daemon  # noqa: E402
+from ksmtest.daemon import Daemon  # noqa: E402
+from ksmtest.host import KSM_FILES  # noqa: E402
 from ksmtest.wire import demand, publish  # noqa: E402
 
 BOOST = {'run': '1', 'pages_to_scan': '4096', 'sleep_millisecs': '0',

@@ -229,7 +229,7 @@ def test_decisions(bed):
 def main():
     if not ORIGINAL.exists():
         print(f'1..0 # SKIP {ORIGINAL} is missing: run '
-              'scripts/original-ksmtuned')
+              'make original-ksmtuned')
         sys.exit(cases.SKIP)
     if os.getuid():
         print('1..0 # SKIP not root: no mount can be made')

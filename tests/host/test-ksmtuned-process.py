@@ -25,6 +25,7 @@ from ksmtest.checks import (  # noqa: E402
     PATIENCE, Skipped, check, check_equal, wait_for)
 from ksmtest.daemon import Daemon  # noqa: E402
 from ksmtest.engine import Engine  # noqa: E402
+from ksmtest.programs import with_socket  # noqa: E402
 
 
 def test_options(daemon):
@@ -103,8 +104,26 @@ def test_stats_log(daemon):
     daemon.wait_log('"clients": 1')
     wanted = {'clients', 'index_entries', 'index_shared', 'index_bytes',
               'twins_told', 'cpu_ns', 'ksmd_running', 'demand_waiting_pages',
-              'ksmd_wakeups', 'max_kernel_pages', 'engines'}
+              'ksmd_wakeups', 'policy', 'decisions', 'max_kernel_pages',
+              'engines'}
     check_equal(set(daemon.stats()), wanted, 'keys')
+
+
+def test_stats_policy(daemon):
+    """The statistics tell the policy in force, and count its decisions."""
+    daemon.start()
+    daemon.wait_stats(policy='classic')
+    daemon.engine().check_silent()
+    daemon.wait_stats(policy='demand')
+    daemon.stop()
+    for policy in 'classic-strict', 'pressure':
+        Path(daemon.config).write_text(f'KSM_POLICY={policy}\n')
+        daemon.start()
+        daemon.wait_stats(policy=policy, decisions=0)
+        for decisions in 1, 2:
+            daemon.process.send_signal(signal.SIGUSR1)
+            daemon.wait_stats(policy=policy, decisions=decisions)
+        daemon.stop()
 
 
 def test_stats_file(daemon):
@@ -255,12 +274,8 @@ def test_socket_activation(daemon):
     with contextlib.closing(socket.socket(socket.AF_UNIX)) as listener:
         listener.bind(path)
         listener.listen()
-        # Descriptor 3, and the shell's pid becomes ksmtuned's.
-        script = ('fd=$1; shift; [ $fd = 3 ] || eval "exec 3<&$fd $fd<&-"; '
-                  'LISTEN_PID=$$ LISTEN_FDS=1 exec "$@"')
         process = subprocess.Popen(
-            ['bash', '-c', script, 'bash', str(listener.fileno()),
-             *daemon.command_line()],
+            with_socket(listener.fileno(), daemon.command_line()),
             pass_fds=[listener.fileno()], stderr=subprocess.DEVNULL)
         try:
             engine = Engine(path)

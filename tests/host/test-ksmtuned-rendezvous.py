@@ -330,7 +330,7 @@ def test_slow_reader_limit(daemon):
 
 def test_entry_limit(daemon):
     """Nobody publishes more pages than the host has."""
-    daemon.set_memory(16 * PAGE_SIZE // 1024)
+    daemon.set_memory(16 * PAGE_SIZE)
     daemon.start()
     a, b = daemon.engine(), daemon.engine()
     pages = [(1000 + i, i) for i in range(16)]

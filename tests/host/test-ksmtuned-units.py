@@ -44,7 +44,7 @@ class Units(Bed):
             text = (built / template.stem).read_text()
             unit = directory / template.stem
             # Kept whatever stands before the path of a program of ours.
-            unit.write_text(re.sub(r'^(Exec\w+=\W*)/\S*/(ksm\w+)',
+            unit.write_text(re.sub(r'^(Exec\w+=\W*)/\S*/(ksm[\w-]+)',
                                    rf'\1{built}/\2', text, flags=re.M))
             self.units.append(unit)
         check(self.units, 'no units')

@@ -4,51 +4,26 @@
 import contextlib
 import json
 import os
-import re
-import shlex
 import signal
 import socket
 import subprocess
 from pathlib import Path
 
-from .cases import Bed
 from .checks import PATIENCE, Failure, check, check_equal, wait_for
 from .engine import Engine
-from .programs import program
+from .host import Host
 
-KSM_FILES = {
-    "run": "0", "pages_to_scan": "100", "sleep_millisecs": "20",
-    "smart_scan": "1", "use_zero_pages": "0",
-    "advisor_mode": "[none] scan-time", "full_scans": "7",
-    "pages_scanned": "0", "pages_sharing": "0", "pages_shared": "0",
-    "ksm_zero_pages": "0", "max_page_sharing": "256",
-    "merge_across_nodes": "1",
-}
 SETTINGS = ("run", "pages_to_scan", "sleep_millisecs", "smart_scan",
             "use_zero_pages", "advisor_mode")
 
 
-class Daemon(Bed):
-    """A ksmtuned, and what it sees of the host.
-
-    KSMTUNED_WRAPPER in the environment, e.g. "valgrind -q", goes before it.
-    """
+class Daemon(Host):
+    """A ksmtuned, and what it sees of the host."""
 
     programs = ("ksmtuned",)
-    host_ksm = False
-
-    @classmethod
-    def add_options(cls, parser):
-        parser.add_argument("ksmtuned", type=program, metavar="KSMTUNED")
 
     def __init__(self, arguments, directory, stack):
         super().__init__(arguments, directory, stack)
-        self.command = [*shlex.split(os.environ.get("KSMTUNED_WRAPPER", "")),
-                        str(arguments.ksmtuned)]
-        self.root = str(directory)
-        self.ksm = os.path.join(self.root, "ksm")
-        self.proc = os.path.join(self.root, "proc")
-        self.runtime = os.path.join(self.root, "run")
         self.socket = os.path.join(self.runtime, "engine.sock")
         self.state = os.path.join(self.runtime, "ksmd-settings")
         self.config = os.path.join(self.root, "ksmtuned.conf")
@@ -61,28 +36,7 @@ class Daemon(Bed):
         self.log_path = os.path.join(self.root, "ksmtuned.log")
         self.process = None
         stack.callback(self.finish)
-        os.mkdir(self.ksm)
-        os.mkdir(self.proc)
-        self.set_memory(1 << 20)
-        for name, value in KSM_FILES.items():
-            self.set(name, value)
-
-    def set_memory(self, kib):
-        with open(os.path.join(self.proc, "meminfo"), "w") as f:
-            f.write(f"MemTotal:       {kib} kB\nSwapTotal:      0 kB\n")
-
-    def set(self, name, value):
-        """As the kernel does it: readers never see an empty file."""
-        path = os.path.join(self.ksm, name)
-        with open(path + ".new", "w") as f:
-            f.write(f"{value}\n")
-        os.rename(path + ".new", path)
-
-    def get(self, name):
-        with open(os.path.join(self.ksm, name)) as f:
-            text = f.read().strip()
-        choice = re.search(r"\[(.*)\]", text)
-        return choice.group(1) if choice else text
+        self.set_memory(1 << 30, SwapTotal=0)
 
     def settings(self):
         return {name: self.get(name) for name in SETTINGS}

@@ -14,7 +14,7 @@ from xml.sax.saxutils import quoteattr
 
 from . import cases
 from .checks import PATIENCE, Failure, check, check_equal, wait_for
-from .daemon import KSM_FILES
+from .host import KSM_FILES
 from .programs import BUILD
 from .vm import die_with_parent
 

@@ -5,12 +5,13 @@ import os
 import subprocess
 from pathlib import Path
 
-from .checks import check_equal
+from .checks import PATIENCE, check, check_equal
 
 BUILD = Path(__file__).resolve().parents[3] / "build"
 BUILT = {"qemu": BUILD / "qemu/qemu-system-x86_64",
          "ksmtuned": BUILD / "service/ksmtuned",
          "ksmctl": BUILD / "service/ksmctl"}
+PROMTOOL = BUILD / "promtool/promtool"
 # Of the tests of ksmfs.
 HELPERS = {name: BUILD / f"service/ksmfs-{name}"
            for name in ("collect", "faults", "fuzz", "gup", "stale", "torture")}
@@ -34,6 +35,24 @@ def missing(*programs):
         if not os.access(program, os.X_OK):
             return f"{program} is missing: run 'make' to build it"
     return None
+
+
+def with_socket(fd, command):
+    """COMMAND with the socket FD as systemd passes it: as descriptor 3."""
+    # The shell's pid becomes that of what it starts.
+    script = ('fd=$1; shift; [ $fd = 3 ] || eval "exec 3<&$fd $fd<&-"; '
+              'LISTEN_PID=$$ LISTEN_FDS=1 exec "$@"')
+    return ["bash", "-c", script, "bash", str(fd), *command]
+
+
+def promtool(*arguments, input=None):
+    """What it says, when it finds nothing wrong."""
+    check(PROMTOOL.exists(), f"{PROMTOOL} is missing: run 'make promtool'")
+    process = subprocess.run([PROMTOOL, *arguments], text=True, input=input,
+                             stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                             timeout=PATIENCE)
+    check_equal(process.returncode, 0, f"status of promtool; {process.stdout}")
+    return process.stdout
 
 
 def count(name, *arguments):

@@ -3,7 +3,7 @@
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  *
- * Whatever is in that file, ksmctl goes on.  The parser of json-glib calls
+ * Whatever is in that file, its readers go on.  The parser of json-glib calls
  * itself for each bracket and has extensions, comments among them.  So the
  * text is looked over first: how deep its brackets go, and that outside of
  * strings it has no characters but those that JSON has there.
@@ -11,6 +11,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <stdbool.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -26,7 +27,7 @@
 /* It is written once a second, if anything has changed. */
 #define STATS_SETTLED_US        1500000
 
-static char *stats_path(const KsmctlHost *host)
+static char *stats_path(const KsmHost *host)
 {
     return g_build_filename(host->runtime_dir, STATS_NAME, NULL);
 }
@@ -97,7 +98,7 @@ static int stats_read_file(const char *path, size_t size_max, char **text,
     return fault;
 }
 
-pid_t ksmctl_stats_writer(const KsmctlHost *host)
+pid_t ksm_stats_writer(const KsmHost *host)
 {
     g_autofree char *path = g_build_filename(host->runtime_dir, "lock", NULL);
     g_autofree char *text = NULL;
@@ -115,7 +116,7 @@ pid_t ksmctl_stats_writer(const KsmctlHost *host)
     return g_file_test(process, G_FILE_TEST_IS_DIR) ? (pid_t)pid : 0;
 }
 
-char *ksmctl_stats_no_writer(const KsmctlHost *host)
+char *ksm_stats_no_writer(const KsmHost *host)
 {
     return g_strdup_printf("ksmtuned does not run in %s: systemctl start "
                            "ksmtuned, or give its --runtime-dir",
@@ -191,14 +192,14 @@ static const char *stats_way_out(int fault)
                "--stats-file";
     case EACCES:
     case EPERM:
-        return "run ksmctl as root";
+        return "run as root";
     default:
         return "remove it and restart ksmtuned";
     }
 }
 
-JsonObject *ksmctl_stats_read(const KsmctlHost *host, int64_t *at_us,
-                              char **fault)
+JsonObject *ksm_stats_read(const KsmHost *host, int64_t *at_us,
+                           char **fault)
 {
     g_autofree char *path = stats_path(host);
     g_autofree char *text = NULL;
@@ -207,8 +208,8 @@ JsonObject *ksmctl_stats_read(const KsmctlHost *host, int64_t *at_us,
 
     *fault = NULL;
     *at_us = 0;
-    if (!ksmctl_stats_writer(host)) {
-        *fault = ksmctl_stats_no_writer(host);
+    if (!ksm_stats_writer(host)) {
+        *fault = ksm_stats_no_writer(host);
         return NULL;
     }
     reason = stats_read_file(path, STATS_BYTES_MAX, &text, at_us);
@@ -225,10 +226,51 @@ JsonObject *ksmctl_stats_read(const KsmctlHost *host, int64_t *at_us,
     return stats;
 }
 
-int64_t ksmctl_stats_time(const KsmctlHost *host)
+int64_t ksm_stats_time(const KsmHost *host)
 {
     g_autofree char *path = stats_path(host);
     struct stat info;
 
     return stat(path, &info) < 0 ? 0 : stats_time(&info);
+}
+
+const char *ksm_stats_string(JsonObject *object, const char *name)
+{
+    JsonNode *node = json_object_get_member(object, name);
+
+    return node && JSON_NODE_HOLDS_VALUE(node) &&
+           json_node_get_value_type(node) == G_TYPE_STRING ?
+           json_node_get_string(node) : NULL;
+}
+
+JsonArray *ksm_stats_array(JsonObject *object, const char *name)
+{
+    JsonNode *node = json_object_get_member(object, name);
+
+    return node && JSON_NODE_HOLDS_ARRAY(node) ? json_node_get_array(node) :
+                                                 NULL;
+}
+
+KsmFigure ksm_stats_figure(JsonObject *object, const char *name,
+                           int64_t min, int64_t max)
+{
+    JsonNode *node = json_object_get_member(object, name);
+    KsmFigure figure = { false };
+
+    if (node && JSON_NODE_HOLDS_VALUE(node) &&
+        json_node_get_value_type(node) == G_TYPE_INT64) {
+        figure.value = json_node_get_int(node);
+        figure.known = figure.value >= min && figure.value <= max;
+    }
+    return figure.known ? figure : (KsmFigure) { false };
+}
+
+const char *ksm_stats_word(const char *const *words, const char *text)
+{
+    for (; text && *words; words++) {
+        if (!strcmp(*words, text)) {
+            return *words;
+        }
+    }
+    return NULL;
 }

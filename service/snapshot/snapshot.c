@@ -15,7 +15,7 @@
 #define NEWS_US         1500000
 #define NEWS_POLL_US    50000
 
-static KsmFigure meter_read(KsmctlMeter *meter)
+static KsmFigure meter_read(KsmMeter *meter)
 {
     uint64_t cpu_ns = 0;
 
@@ -26,39 +26,44 @@ static KsmFigure meter_read(KsmctlMeter *meter)
     return (KsmFigure) { meter->running, cpu_ns };
 }
 
-static void meter_await_engines(const KsmctlMeter *meter,
-                                const KsmctlHost *host)
+static void meter_await_engines(const KsmMeter *meter,
+                                const KsmHost *host)
 {
     int64_t until_us = g_get_monotonic_time() + NEWS_US;
 
     while (meter->engines->list->len && g_get_monotonic_time() < until_us &&
-           ksmctl_stats_time(host) == meter->engines->at_us) {
+           ksm_stats_time(host) == meter->engines->at_us) {
         g_usleep(NEWS_POLL_US);
     }
 }
 
-void ksmctl_meter_start(KsmctlMeter *meter, const KsmctlHost *host)
+void ksm_meter_init(KsmMeter *meter, const KsmHost *host)
 {
-    *meter = (KsmctlMeter) {
+    *meter = (KsmMeter) {
         .schedstat = ksm_ksmd_find_schedstat(host->proc_root),
-        .engines = ksmctl_engines_read(host),
+        .engines = ksm_engines_read(host),
     };
     meter_read(meter);
+}
+
+void ksm_meter_start(KsmMeter *meter, const KsmHost *host)
+{
+    ksm_meter_init(meter, host);
     if (meter->running) {
         g_usleep(MEASURE_US);
     }
     meter_await_engines(meter, host);
 }
 
-void ksmctl_meter_clear(KsmctlMeter *meter)
+void ksm_meter_clear(KsmMeter *meter)
 {
     g_free(meter->schedstat);
-    ksmctl_engines_free(meter->engines);
+    ksm_engines_free(meter->engines);
 }
 
-static void snapshot_take_cpu(KsmctlSnapshot *snapshot, KsmctlMeter *meter)
+static void snapshot_take_cpu(KsmSnapshot *snapshot, KsmMeter *meter)
 {
-    KsmctlMeter before = *meter;
+    KsmMeter before = *meter;
 
     snapshot->ksmd_cpu_ns = meter_read(meter);
     snapshot->percent_known = before.running && meter->running &&
@@ -71,18 +76,18 @@ static void snapshot_take_cpu(KsmctlSnapshot *snapshot, KsmctlMeter *meter)
     }
 }
 
-static void snapshot_take_engines(KsmctlSnapshot *snapshot, KsmctlMeter *meter,
-                                  const KsmctlHost *host)
+static void snapshot_take_engines(KsmSnapshot *snapshot, KsmMeter *meter,
+                                  const KsmHost *host)
 {
-    KsmctlEngines *engines = ksmctl_engines_read(host);
+    KsmEngines *engines = ksm_engines_read(host);
 
-    ksmctl_engines_measure(engines, meter->engines);
-    ksmctl_engines_free(meter->engines);
+    ksm_engines_measure(engines, meter->engines);
+    ksm_engines_free(meter->engines);
     meter->engines = engines;
     snapshot->engines = engines;
 }
 
-KsmFigure ksmctl_bytes(KsmFigure pages)
+KsmFigure ksm_pages_bytes(KsmFigure pages)
 {
     pages.known = pages.known && !__builtin_mul_overflow(pages.value,
                                                          ksm_page_size(),
@@ -96,11 +101,11 @@ static KsmFigure saved_bytes(KsmFigure pages, KsmFigure zero_pages)
     pages.known = pages.known && !__builtin_add_overflow(pages.value,
                                                          zero_pages.value,
                                                          &pages.value);
-    return ksmctl_bytes(pages);
+    return ksm_pages_bytes(pages);
 }
 
-void ksmctl_snapshot_take(KsmctlSnapshot *snapshot, const KsmctlHost *host,
-                          KsmctlMeter *meter)
+void ksm_snapshot_take(KsmSnapshot *snapshot, const KsmHost *host,
+                       KsmMeter *meter)
 {
     const char *root = host->sysfs_root;
 
@@ -112,17 +117,17 @@ void ksmctl_snapshot_take(KsmctlSnapshot *snapshot, const KsmctlHost *host,
     snapshot->max_kernel_pages = ksm_sysfs_figure(root, "max_kernel_pages");
     snapshot_take_cpu(snapshot, meter);
     snapshot_take_engines(snapshot, meter, host);
-    snapshot->guests = ksmctl_guests_find(host, snapshot->engines);
+    snapshot->guests = ksm_guests_find(host, snapshot->engines);
     snapshot->mounts = ksm_mounts_find(host->ksmfs_root, host->proc_root);
 }
 
-void ksmctl_snapshot_clear(KsmctlSnapshot *snapshot)
+void ksm_snapshot_clear(KsmSnapshot *snapshot)
 {
     g_clear_pointer(&snapshot->guests, g_ptr_array_unref);
     g_clear_pointer(&snapshot->mounts, g_ptr_array_unref);
 }
 
-KsmFigure ksmctl_mount_saved(const KsmMount *mount)
+KsmFigure ksm_mount_saved(const KsmMount *mount)
 {
     return saved_bytes(mount->pages_sharing, mount->ksm_zero_pages);
 }

@@ -3,23 +3,23 @@
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
-#include "guest.h"
+#include "guests.h"
 #include "host/memory.h"
 
-static void guest_free(KsmctlGuest *guest)
+static void guest_free(KsmGuest *guest)
 {
-    ksm_guest_free(guest->process);
+    ksm_process_free(guest->process);
     g_free(guest);
 }
 
 /* Owns @process then. */
-static void guests_add(GPtrArray *guests, KsmGuest *process,
-                       const KsmctlEngines *engines)
+static void guests_add(GPtrArray *guests, KsmProcess *process,
+                       const KsmEngines *engines)
 {
-    KsmctlGuest *guest = g_new0(KsmctlGuest, 1);
+    KsmGuest *guest = g_new0(KsmGuest, 1);
 
     guest->process = process;
-    guest->engine = ksmctl_engines_lookup(engines, process->pid);
+    guest->engine = ksm_engines_lookup(engines, process->pid);
     if (guest->engine) {
         guest->engine_state = guest->engine->state;
     } else if (!engines->fault) {
@@ -30,15 +30,15 @@ static void guests_add(GPtrArray *guests, KsmGuest *process,
 
 /* Of their processes nothing but that is known. */
 static void guests_add_unseen(GPtrArray *guests, GHashTable *seen,
-                              const KsmctlEngines *engines)
+                              const KsmEngines *engines)
 {
     guint i;
 
     for (i = 0; i < engines->list->len; i++) {
-        KsmctlEngine *engine = g_ptr_array_index(engines->list, i);
+        KsmEngine *engine = g_ptr_array_index(engines->list, i);
 
         if (!g_hash_table_contains(seen, GINT_TO_POINTER(engine->pid))) {
-            KsmGuest *process = g_new0(KsmGuest, 1);
+            KsmProcess *process = g_new0(KsmProcess, 1);
 
             process->pid = engine->pid;
             guests_add(guests, process, engines);
@@ -48,23 +48,23 @@ static void guests_add_unseen(GPtrArray *guests, GHashTable *seen,
 
 static int guest_compare(gconstpointer a, gconstpointer b)
 {
-    pid_t one = ksmctl_guest_pid(*(KsmctlGuest *const *)a);
-    pid_t other = ksmctl_guest_pid(*(KsmctlGuest *const *)b);
+    pid_t one = ksm_guest_pid(*(KsmGuest *const *)a);
+    pid_t other = ksm_guest_pid(*(KsmGuest *const *)b);
 
     return (one > other) - (one < other);
 }
 
-GPtrArray *ksmctl_guests_find(const KsmctlHost *host,
-                              const KsmctlEngines *engines)
+GPtrArray *ksm_guests_find(const KsmHost *host,
+                           const KsmEngines *engines)
 {
     GPtrArray *guests =
         g_ptr_array_new_with_free_func((GDestroyNotify)guest_free);
-    GPtrArray *processes = ksm_guests_find(host->proc_root);
+    GPtrArray *processes = ksm_processes_find(host->proc_root);
     g_autoptr(GHashTable) seen = g_hash_table_new(NULL, NULL);
     guint i;
 
     for (i = 0; i < processes->len; i++) {
-        KsmGuest *process = g_ptr_array_index(processes, i);
+        KsmProcess *process = g_ptr_array_index(processes, i);
 
         g_hash_table_add(seen, GINT_TO_POINTER(process->pid));
         guests_add(guests, process, engines);
@@ -77,44 +77,44 @@ GPtrArray *ksmctl_guests_find(const KsmctlHost *host,
     return guests;
 }
 
-static KsmFigure guest_figure(const KsmctlGuest *guest,
-                              KsmctlEngineFigure which)
+static KsmFigure guest_figure(const KsmGuest *guest,
+                              KsmEngineFigure which)
 {
     return guest->engine ? guest->engine->figures[which] :
                            (KsmFigure) { false };
 }
 
-pid_t ksmctl_guest_pid(const KsmctlGuest *guest)
+pid_t ksm_guest_pid(const KsmGuest *guest)
 {
     return guest->process->pid;
 }
 
-const char *ksmctl_guest_name(const KsmctlGuest *guest)
+const char *ksm_guest_name(const KsmGuest *guest)
 {
     return guest->process->name || !guest->engine ? guest->process->name :
                                                     guest->engine->name;
 }
 
-const char *ksmctl_guest_limit(const KsmctlGuest *guest)
+const char *ksm_guest_limit(const KsmGuest *guest)
 {
     return guest->engine ? guest->engine->limit : NULL;
 }
 
-KsmFigure ksmctl_guest_resident(const KsmctlGuest *guest)
+KsmFigure ksm_guest_resident(const KsmGuest *guest)
 {
     return (KsmFigure) { guest->process->resident_known,
                          guest->process->resident_kib * 1024 };
 }
 
-KsmFigure ksmctl_guest_ram(const KsmctlGuest *guest)
+KsmFigure ksm_guest_ram(const KsmGuest *guest)
 {
-    return guest_figure(guest, KSMCTL_ENGINE_RAM_BYTES);
+    return guest_figure(guest, KSM_ENGINE_RAM_BYTES);
 }
 
-KsmFigure ksmctl_guest_saved(const KsmctlGuest *guest)
+KsmFigure ksm_guest_saved(const KsmGuest *guest)
 {
-    const KsmGuestMerging *merging = &guest->process->merging;
-    KsmFigure ksmfs = guest_figure(guest, KSMCTL_ENGINE_KSMFS_SHARING_PAGES);
+    const KsmProcessMerging *merging = &guest->process->merging;
+    KsmFigure ksmfs = guest_figure(guest, KSM_ENGINE_KSMFS_SHARING_PAGES);
     KsmFigure saved = { merging->known || ksmfs.known };
 
     /* What is not known is 0.  Older kernels count no zero pages apart. */
@@ -123,20 +123,20 @@ KsmFigure ksmctl_guest_saved(const KsmctlGuest *guest)
     return saved;
 }
 
-KsmFigure ksmctl_guest_profit(const KsmctlGuest *guest)
+KsmFigure ksm_guest_profit(const KsmGuest *guest)
 {
     return (KsmFigure) { guest->process->merging.profit_known,
                          guest->process->merging.profit_bytes };
 }
 
-KsmctlRate ksmctl_guest_cow_breaks(const KsmctlGuest *guest)
+KsmRate ksm_guest_cow_breaks(const KsmGuest *guest)
 {
     return guest->engine ? guest->engine->cow_breaks_per_second :
-                           (KsmctlRate) { false };
+                           (KsmRate) { false };
 }
 
-KsmctlRate ksmctl_guest_cpu(const KsmctlGuest *guest)
+KsmRate ksm_guest_cpu(const KsmGuest *guest)
 {
     return guest->engine ? guest->engine->cpu_percent :
-                           (KsmctlRate) { false };
+                           (KsmRate) { false };
 }
