@@ -11,8 +11,8 @@ KSMTUNED := $(BUILD)/service/ksmtuned
         original-ksmtuned run run-arguments \
         check check-all check-kvm-work check-kmod check-kmod-kernels \
         check-kmod-debug check-kmod-static check-kmod-torture \
-        check-kmod-install check-sanitize check-valgrind check-qemu torture \
-        refresh-patches install clean distclean help
+        check-kmod-install check-sanitize check-valgrind check-qemu \
+        check-deb deb torture refresh-patches install clean distclean help
 
 all: qemu service
 
@@ -30,6 +30,7 @@ help:
 	@echo "                 lockdep and more, in a kernel that is built once"
 	@echo "make check-kmod-kernels   the same with other kernels: $(KERNELS)"
 	@echo "make install     DESTDIR= PREFIX="
+	@echo "make deb         Debian packages, in build/deb"
 	@echo "make refresh-patches   patches/ from the edited build/source"
 	@echo "See also ./configure --help"
 
@@ -166,8 +167,15 @@ check-valgrind: service original-ksmtuned
 check-qemu: qemu
 	tests/run-checks $(BUILD) all-of-qemu all-of-qemu-with-ksm
 
+# In a root of its own: nothing is installed here.  Twice built, as they have to
+# be the same.
+check-deb: deb
+	@scripts/deps $(BUILD) lintian mmdebstrap
+	@scripts/deb-root
+	tests/run-checks $(BUILD) deb
+
 check-all: check check-kvm-work check-kmod-kernels check-kmod-debug \
-           check-kmod-static check-kmod-torture check-kmod-install \
+           check-kmod-static check-kmod-torture check-kmod-install check-deb \
            check-sanitize check-valgrind check-qemu
 
 torture: qemu service
@@ -181,12 +189,16 @@ install: deps $(BUILD)/config
 	DESTDIR=$(DESTDIR) meson install -C $(BUILD)/qemu --no-rebuild --quiet
 	DESTDIR=$(DESTDIR) meson install -C $(BUILD)/service --no-rebuild --quiet
 
+deb: qemu
+	@scripts/deps $(BUILD) debian/control
+	@scripts/deb
+
 refresh-patches: source
 	scripts/source-tree refresh $(BUILD)
 
 clean:
 	rm -rf $(BUILD)/qemu $(BUILD)/service $(BUILD)/kmod $(BUILD)/kmod-guest \
-	    $(BUILD)/run
+	    $(BUILD)/run $(BUILD)/deb
 
 distclean:
 	rm -rf $(BUILD)
