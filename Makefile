@@ -12,8 +12,8 @@ KSMTUNED := $(BUILD)/service/ksmtuned
         check check-all check-kvm-work check-kmod check-kmod-kernels \
         check-kmod-debug check-kmod-static check-kmod-torture \
         check-kmod-install check-sanitize check-fuzz check-valgrind \
-        check-qemu torture fuzzers fuzz fuzz-keep refresh-patches install \
-        clean distclean help
+        check-qemu check-deb deb torture fuzzers fuzz fuzz-keep \
+        refresh-patches install clean distclean help
 
 all: qemu service
 
@@ -33,6 +33,7 @@ help:
 	@echo "make fuzz        look for inputs that break what reads them;"
 	@echo "                 SECONDS=600 each, TARGET="
 	@echo "make install     DESTDIR= PREFIX="
+	@echo "make deb         Debian packages, in build/deb"
 	@echo "make refresh-patches   patches/ from the edited build/source"
 	@echo "See also ./configure --help"
 
@@ -200,8 +201,15 @@ check-valgrind: service original-ksmtuned promtool
 check-qemu: qemu
 	tests/run-checks $(BUILD) all-of-qemu all-of-qemu-with-ksm
 
+# In a root of its own: nothing is installed here.  Twice built, as they have to
+# be the same.
+check-deb: deb
+	@scripts/deps $(BUILD) lintian mmdebstrap
+	@scripts/deb-root
+	tests/run-checks $(BUILD) deb
+
 check-all: check check-kvm-work check-kmod-kernels check-kmod-debug \
-           check-kmod-static check-kmod-torture check-kmod-install \
+           check-kmod-static check-kmod-torture check-kmod-install check-deb \
            check-sanitize check-fuzz check-valgrind check-qemu
 
 torture: qemu service
@@ -215,12 +223,16 @@ install: deps $(BUILD)/config
 	DESTDIR=$(DESTDIR) meson install -C $(BUILD)/qemu --no-rebuild --quiet
 	DESTDIR=$(DESTDIR) meson install -C $(BUILD)/service --no-rebuild --quiet
 
+deb: qemu
+	@scripts/deps $(BUILD) debian/control
+	@scripts/deb
+
 refresh-patches: source
 	scripts/source-tree refresh $(BUILD)
 
 clean:
 	rm -rf $(BUILD)/qemu $(BUILD)/service $(BUILD)/kmod $(BUILD)/kmod-guest \
-	    $(BUILD)/run
+	    $(BUILD)/run $(BUILD)/deb
 
 distclean:
 	rm -rf $(BUILD)
