@@ -9,11 +9,9 @@
 #include "qemu/guest-random.h"
 #include "qemu/lockable.h"
 #include "qemu/timer.h"
-#include "exec/memory.h"
-#include "migration/misc.h"
-#include "system/runstate.h"
 #include "engine.h"
 #include "pass.h"
+#include "pause.h"
 #include "ram.h"
 #include "report.h"
 #include "trace.h"
@@ -34,18 +32,6 @@ static int64_t thread_cpu_ns(void)
 void ksm_engine_kick(KsmEngine *e)
 {
     timer_mod_anticipate_ns(e->timer, now());
-}
-
-bool ksm_engine_is_receiving(void)
-{
-    return runstate_check(RUN_STATE_INMIGRATE) ||
-           migration_in_incoming_postcopy();
-}
-
-bool ksm_engine_is_paused(const KsmEngine *e)
-{
-    return e->yields || e->snapshot || ksm_engine_is_receiving() ||
-           ram_block_discard_is_disabled();
 }
 
 static void disarm_all(KsmEngine *e)
@@ -101,7 +87,7 @@ static void run_slice(void *opaque)
         qemu_mutex_unlock(&e->lock);
         return;
     }
-    paused = ksm_engine_is_paused(e);
+    paused = ksm_pause_is_due(e);
     if (paused && !withdraws && e->phase != KSM_PHASE_IDLE) {
         ksm_pass_abandon(e);
     }

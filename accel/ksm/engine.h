@@ -40,9 +40,5 @@ void ksm_engine_end_snapshot(KsmEngine *engine);
  */
 bool ksm_engine_snapshot_ready(KsmEngine *engine, bool *done,
                                bool *memory_low);
-/* Migration is writing guest RAM. */
-bool ksm_engine_is_receiving(void);
-/* Memory is being received or pinned, or lent to another userfaultfd. */
-bool ksm_engine_is_paused(const KsmEngine *engine);
 
 #endif

@@ -17,6 +17,7 @@
 #include "system/stats.h"
 #include "ksm.h"
 #include "limits.h"
+#include "pause.h"
 #include "ram.h"
 #include "report.h"
 
@@ -64,7 +65,7 @@ static KsmRAMBlockInfo *query_block(const KsmBlock *block)
     if (eligible && ram_block_discard_is_disabled()) {
         reason = KSM_INELIGIBLE_PINNED;
         eligible = false;
-    } else if (eligible && ksm_engine_is_receiving()) {
+    } else if (eligible && ksm_pause_is_receiving()) {
         reason = KSM_INELIGIBLE_RECEIVING;
         eligible = false;
     }

@@ -9,8 +9,8 @@
 #include "qemu/osdep.h"
 #include "qemu/cutils.h"
 #include "backend.h"
-#include "engine.h"
 #include "limits.h"
+#include "pause.h"
 #include "ram.h"
 #include "report.h"
 
@@ -28,7 +28,7 @@ KsmState ksm_report_state(const KsmEngine *e)
     if (!ksm_state_runs(e)) {
         return KSM_STATE_STOPPED;
     }
-    if (ksm_engine_is_paused(e)) {
+    if (ksm_pause_is_due(e)) {
         return KSM_STATE_YIELDED;
     }
     return e->backoff && e->phase == KSM_PHASE_IDLE ? KSM_STATE_IDLE :
