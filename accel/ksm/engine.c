@@ -80,7 +80,8 @@ static void run_slice(void *opaque)
     }
     start = t = now();
     /* Someone waits for a snapshot to begin: no budget for that. */
-    withdraws = e->snapshot && e->unmerging;
+    ksm_engine_apply_budget(e);
+    withdraws = e->unmerging & KSM_UNMERGE_SNAPSHOT;
     wake = withdraws ? 0 : ksm_budget_delay(&e->budget, t);
     if (wake) {
         timer_mod_ns(e->timer, t + wake);
@@ -99,16 +100,14 @@ static void run_slice(void *opaque)
 
             more |= worked;
             t = now();
-            withdraws &= e->unmerging;
+            withdraws = e->unmerging & KSM_UNMERGE_SNAPSHOT;
             if (!worked) {
                 break;
             }
         }
         t = now();
     } while (more && t - start < KSM_SLICE_NS / 2);
-    if (paused || !ksm_state_runs(e) || e->phase == KSM_PHASE_IDLE) {
-        ksm_report(e, t);
-    }
+    ksm_report(e, t);
 
     used = thread_cpu_ns() - cpu_start;
     e->cpu_ns += used;
@@ -134,29 +133,33 @@ static void run_slice(void *opaque)
 }
 
 /* All that is merged or marked, in slices; what the engine did is over. */
-static void start_unmerging(KsmEngine *e)
+static void start_unmerging(KsmEngine *e, unsigned why)
 {
-    e->unmerging = true;
+    e->unmerging |= why;
     e->refusals = 0;
     ksm_pass_abandon(e);
 }
 
 void ksm_engine_apply_budget(KsmEngine *e)
 {
-    e->budget.permille = MIN(e->parameters.max_cpu_percent * 10,
-                             e->granted.cpu_permille);
+    e->budget.permille = e->parameters.max_cpu_percent * 10;
+    /* What a person waits for is no matter of ksmtuned's. */
+    if (!(e->unmerging & KSM_UNMERGE_USER)) {
+        e->budget.permille = MIN(e->budget.permille, e->granted.cpu_permille);
+    }
 }
 
 static void grant(KsmEngine *e, const KsmFrameBudget *budget)
 {
-    bool ran = ksm_state_runs(e);
+    bool released = e->granted.flags & KSM_BUDGET_RELEASE;
+    bool release = budget->flags & KSM_BUDGET_RELEASE;
 
     e->granted = *budget;
     ksm_engine_apply_budget(e);
-    if (ran && !ksm_state_runs(e)) {
-        start_unmerging(e);
-    } else if (!ran && ksm_state_runs(e)) {
-        e->unmerging &= e->snapshot;
+    if (release && !released) {
+        start_unmerging(e, KSM_UNMERGE_KSMTUNED);
+    } else if (released && !release) {
+        e->unmerging &= ~KSM_UNMERGE_KSMTUNED;
         e->next_pass_ns = 0;
     }
     trace_ksm_engine_budget(budget->cpu_permille, budget->flags);
@@ -249,7 +252,7 @@ void ksm_engine_unmerge(KsmEngine *e)
 {
     WITH_QEMU_LOCK_GUARD(&e->lock) {
         e->parameters.run = false;
-        start_unmerging(e);
+        start_unmerging(e, KSM_UNMERGE_USER);
     }
     ksm_engine_kick(e);
 }
@@ -284,7 +287,7 @@ void ksm_engine_begin_snapshot(KsmEngine *e)
 {
     WITH_QEMU_LOCK_GUARD(&e->lock) {
         e->snapshot = true;
-        start_unmerging(e);
+        start_unmerging(e, KSM_UNMERGE_SNAPSHOT);
         disarm_all(e);
     }
     ksm_engine_kick(e);
@@ -298,7 +301,7 @@ void ksm_engine_end_snapshot(KsmEngine *e)
         }
         e->snapshot = false;
         /* If it has ended before all was withdrawn. */
-        e->unmerging &= !ksm_state_runs(e);
+        e->unmerging &= ~KSM_UNMERGE_SNAPSHOT;
         reopen_tracker(e);
     }
     ksm_engine_kick(e);
@@ -307,7 +310,7 @@ void ksm_engine_end_snapshot(KsmEngine *e)
 bool ksm_engine_snapshot_ready(KsmEngine *e, bool *done, bool *memory_low)
 {
     QEMU_LOCK_GUARD(&e->lock);
-    *done = !e->unmerging;
+    *done = !(e->unmerging & KSM_UNMERGE_SNAPSHOT);
     *memory_low = e->memory_low;
     return !e->snapshot || !*done || !ksm_ram_figures(e).pages_marked;
 }

@@ -153,16 +153,21 @@ KsmInfo *qmp_query_ksm(Error **errp)
 void qmp_ksm_scan(Error **errp)
 {
     KsmObject *ksm = get_object(errp);
+    bool run, runs;
 
     if (!ksm) {
         return;
     }
-    if (!ksm->engine.parameters.run) {
+    WITH_QEMU_LOCK_GUARD(&ksm->engine.lock) {
+        run = ksm->engine.parameters.run;
+        runs = ksm_state_runs(&ksm->engine);
+    }
+    if (!run) {
         error_setg(errp, "ksm: '%s' is stopped: set its run to true first",
                    ksm->engine.id);
         return;
     }
-    if (!ksm_state_runs(&ksm->engine)) {
+    if (!runs) {
         error_setg(errp, "ksm: ksmtuned has '%s' merge nothing for now: see"
                    " limit 'released' of query-ksm", ksm->engine.id);
         return;

@@ -216,8 +216,8 @@ static void ksm_set_run(Object *obj, bool value, Error **errp)
 
     lock_engine(ksm);
     ksm->engine.parameters.run = value;
-    if (value && ksm_state_runs(&ksm->engine)) {
-        ksm->engine.unmerging = false;
+    if (value) {
+        ksm->engine.unmerging &= ~KSM_UNMERGE_USER;
     }
     unlock_engine(ksm);
 }

@@ -429,7 +429,7 @@ static bool split(KsmEngine *e, KsmBlock *block, size_t r)
     return !e->at_page;
 }
 
-/* A step of what ksm-unmerge asked for. */
+/* A step of what was asked for, whoever did. */
 static bool unmerge_step(KsmEngine *e)
 {
     KsmFigures sum;
@@ -437,8 +437,8 @@ static bool unmerge_step(KsmEngine *e)
     size_t r;
 
     if (!may_give_back(e, e->at_region) || !next_region(e, &block, &r)) {
-        e->unmerging = e->memory_low;
-        if (!e->unmerging) {
+        if (!e->memory_low) {
+            e->unmerging = 0;
             QTAILQ_FOREACH(block, &e->blocks, next) {
                 ksm_marks_withdraw_whole(block);
             }

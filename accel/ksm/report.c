@@ -3,8 +3,9 @@
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  *
- * It is told between passes: five seconds after the last time if anything
- * happened, else after thirty.  There is one ksmtuned for hundreds of engines.
+ * It is told five seconds after the last time if anything happened, else after
+ * thirty.  There is one ksmtuned for hundreds of engines.  Also in the midst of
+ * a pass, as it shares out CPU time by what is used.
  */
 #include "qemu/osdep.h"
 #include "qemu/cutils.h"

@@ -37,6 +37,11 @@ typedef enum KsmPhase {
     KSM_PHASE_MARK,                 /* act on what was answered */
 } KsmPhase;
 
+/* Who wants the guest to have all of its pages again. */
+#define KSM_UNMERGE_USER        1u  /* by ksm-unmerge */
+#define KSM_UNMERGE_KSMTUNED    2u
+#define KSM_UNMERGE_SNAPSHOT    4u
+
 typedef struct KsmEngine {
     QemuMutex lock;
     const char *id;
@@ -77,7 +82,7 @@ typedef struct KsmEngine {
     int refused;                    /* the last errno of them */
     unsigned backoff;               /* sleep_millisecs << backoff */
     bool prepared_thread;
-    bool unmerging;                 /* ksm-unmerge goes on */
+    unsigned unmerging;             /* for whom: KSM_UNMERGE_*; 0: it isn't */
     bool memory_low;                /* and waits for memory, as withdrawal */
     unsigned yields;                /* others that need userfaultfd */
     bool snapshot;                  /* all memory is write-protected, or soon */

@@ -216,6 +216,20 @@ static void daemon_grant(Daemon *d, uint32_t permille, uint32_t flags)
     daemon_send(d, KSM_FRAME_BUDGET, &budget, sizeof(budget));
 }
 
+/* Nothing can happen between them. */
+static void daemon_grant_two(Daemon *d, uint32_t first, uint32_t second)
+{
+    const struct { KsmFrameHeader header; KsmFrameBudget budget; } frames[] = {
+        { { .type = KSM_FRAME_BUDGET, .length = sizeof(KsmFrameBudget) },
+          { .cpu_permille = 1, .flags = first } },
+        { { .type = KSM_FRAME_BUDGET, .length = sizeof(KsmFrameBudget) },
+          { .cpu_permille = 1, .flags = second } },
+    };
+
+    g_assert_cmpint(send(d->fd, frames, sizeof(frames), MSG_NOSIGNAL), ==,
+                    sizeof(frames));
+}
+
 /* It takes what ksmtuned grants and what its own property allows. */
 static void test_budget(void)
 {
@@ -266,6 +280,12 @@ static void wait_state(Daemon *d, const char *wanted)
     g_assert_cmpstr(state, ==, wanted);
 }
 
+static void set_run(Daemon *d, bool run)
+{
+    qtest_qmp_assert_success(d->qts, "{'execute': 'qom-set', 'arguments': {"
+        "'path': '/objects/ksm0', 'property': 'run', 'value': %i}}", run);
+}
+
 /* Marks go when ksmtuned wants no merging, and come back when it does. */
 static void test_release(void)
 {
@@ -289,15 +309,20 @@ static void test_release(void)
     g_assert_nonnull(strstr(qdict_get_str(error, "desc"), "ksmtuned"));
     qobject_unref(error);
     /* The user's own switch changes nothing meanwhile. */
-    for (int on = 0; on <= 1; on++) {
-        qtest_qmp_assert_success(d.qts, "{'execute': 'qom-set', 'arguments': {"
-            "'path': '/objects/ksm0', 'property': 'run', 'value': %i}}", on);
-    }
+    set_run(&d, false);
+    set_run(&d, true);
     wait_state(&d, "stopped");
     daemon_grant(&d, 1000, 0);
     while (!ksm_figure(d.qts, "pc.ram", "pages-marked")) {
         ksm_wait_passes(d.qts, 1);
     }
+    /* Who stopped it meanwhile wants no page back. */
+    set_run(&d, false);
+    daemon_grant_two(&d, KSM_BUDGET_RELEASE, 0);
+    wait_cpu_permille(&d, 1);
+    g_usleep(G_USEC_PER_SEC / 2);
+    g_assert_cmpuint(ksm_figure(d.qts, "pc.ram", "pages-marked"), >, 0);
+    set_run(&d, true);
     /* So does a ksmtuned that ends. */
     daemon_grant(&d, 1000, KSM_BUDGET_RELEASE);
     wait_state(&d, "stopped");
