@@ -345,6 +345,17 @@ static void client_hello(KsmtunedClient *client, const uint8_t *payload)
                client->rule->domain);
 }
 
+/* Whose pages are few is served, whatever others do. */
+static bool client_has_too_much(const KsmtunedClient *client)
+{
+    const KsmtunedClientShared *shared = client->shared;
+    KsmtunedDomainFigures all = ksmtuned_domains_figures(shared->domains);
+
+    /* Merged pages are published by each guest that has them. */
+    return all.entries / KSM_INDEX_CANDIDATES >= shared->entries_max &&
+           client->entries >= all.entries / all.members;
+}
+
 static void client_publish(KsmtunedClient *client, const uint8_t *payload,
                            uint32_t length)
 {
@@ -352,11 +363,10 @@ static void client_publish(KsmtunedClient *client, const uint8_t *payload,
     KsmFrameEntry entry;
     uint32_t at;
 
-    /* Merged pages are published by each guest that has them. */
-    if (ksmtuned_domains_figures(shared->domains).entries /
-        KSM_INDEX_CANDIDATES >= shared->entries_max) {
+    if (client_has_too_much(client)) {
         ksmtuned_client_refuse(client, "all engines together published more "
-                               "pages than the host can have merged");
+                               "pages than the host can have merged, and this "
+                               "one more than its share");
         return;
     }
     for (at = 0; at < length; at += sizeof(entry)) {

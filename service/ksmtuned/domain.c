@@ -23,6 +23,7 @@ struct KsmtunedDomain {
     KsmIndex *index;
     GPtrArray *members;         /* by number; NULL: not there */
     GHashTable *leavers;        /* DomainLeaver by number, which is taken */
+    unsigned count;             /* of members that are there */
     uint64_t twins_told;
     uint8_t seed[KSM_WIRE_SEED_SIZE];
 };
@@ -86,6 +87,7 @@ bool ksmtuned_domain_join(KsmtunedDomain *domain, void *member, uint16_t *id)
         domain->members->pdata[i] = member;
     }
     *id = i;
+    domain->count++;
     return true;
 }
 
@@ -125,6 +127,7 @@ void ksmtuned_domain_leave(KsmtunedDomain *domain, uint16_t id)
     DomainLeaver *leaver = g_new0(DomainLeaver, 1);
 
     domain->members->pdata[id] = NULL;
+    domain->count--;
     leaver->domain = domain;
     leaver->id = id;
     leaver->source = g_idle_add_full(G_PRIORITY_DEFAULT, domain_withdraw_part,
@@ -171,6 +174,7 @@ int ksmtuned_domain_withdraw(KsmtunedDomain *domain, uint16_t id,
 KsmtunedDomainFigures ksmtuned_domain_figures(const KsmtunedDomain *domain)
 {
     return (KsmtunedDomainFigures) {
+        .members = domain->count,
         .entries = ksm_index_entries(domain->index),
         .shared = ksm_index_shared(domain->index),
         .bytes = ksm_index_bytes(domain->index),

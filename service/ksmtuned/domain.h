@@ -18,6 +18,7 @@
 typedef struct KsmtunedDomain KsmtunedDomain;
 
 typedef struct KsmtunedDomainFigures {
+    unsigned members;
     uint64_t entries;           /* pages held in the index */
     uint64_t shared;            /* digests that two pages or more have */
     uint64_t bytes;             /* of memory, for the index */

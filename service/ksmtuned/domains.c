@@ -53,6 +53,7 @@ KsmtunedDomainFigures ksmtuned_domains_figures(const KsmtunedDomains *domains)
     while (g_hash_table_iter_next(&iter, NULL, &domain)) {
         KsmtunedDomainFigures one = ksmtuned_domain_figures(domain);
 
+        sum.members += one.members;
         sum.entries += one.entries;
         sum.shared += one.shared;
         sum.bytes += one.bytes;

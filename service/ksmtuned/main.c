@@ -7,6 +7,7 @@
  * (server, client) meet in domains; what they want of ksmd goes through the
  * tuner, which asks the policy and sets ksmd.
  */
+#include <errno.h>
 #include <glib-unix.h>
 #include <signal.h>
 #include <stdio.h>
@@ -14,6 +15,7 @@
 #include <string.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/un.h>
 #include <unistd.h>
 
@@ -124,7 +126,6 @@ static bool options_parse(Options *options, int *argc, char ***argv)
     }
     option_default(&options->runtime_dir, RUNTIME_DIR);
     option_default(&options->config, CONFIG_FILE);
-    option_default(&options->domains, DOMAINS_FILE);
     option_default(&options->sysfs_root, KSM_SYSFS_ROOT);
     option_default(&options->proc_root, PROC_ROOT);
     option_default(&options->cgroup_root, KSM_CGROUP_ROOT);
@@ -391,6 +392,19 @@ static bool ksmtuned_unwind(Ksmtuned *k)
     return restored;
 }
 
+/* Only where none are asked for, and there really are none, is it all. */
+static KsmtunedRules *ksmtuned_read_rules(const char *path, GError **error)
+{
+    struct stat st;
+
+    if (!path && lstat(DOMAINS_FILE, &st) < 0 && errno == ENOENT) {
+        return ksmtuned_rules_of_all();
+    }
+    path = path ? path : DOMAINS_FILE;
+    ksmtuned_log(KSMTUNED_LOG_INFO, "engines are let in as %s says", path);
+    return ksmtuned_rules_read(path, error);
+}
+
 static int ksmtuned_run(Ksmtuned *k)
 {
     Options *options = &k->options;
@@ -410,7 +424,7 @@ static int ksmtuned_run(Ksmtuned *k)
     if (options->restore) {
         return EXIT_SUCCESS;
     }
-    k->rules = ksmtuned_rules_read(options->domains, &error);
+    k->rules = ksmtuned_read_rules(options->domains, &error);
     if (!k->rules) {
         ksmtuned_log(KSMTUNED_LOG_ERROR, "%s", error->message);
         return EXIT_FAILURE;

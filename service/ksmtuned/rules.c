@@ -3,6 +3,7 @@
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
+#include <fnmatch.h>
 #include <string.h>
 
 #include "rules.h"
@@ -21,8 +22,8 @@ static void rule_free(KsmtunedRule *rule)
 {
     g_free(rule->name);
     g_free(rule->domain);
-    g_clear_pointer(&rule->cgroup.any, g_ptr_array_unref);
-    g_clear_pointer(&rule->label.any, g_ptr_array_unref);
+    g_strfreev(rule->cgroup);
+    g_strfreev(rule->label);
     g_free(rule);
 }
 
@@ -53,27 +54,30 @@ static KsmtunedRule *rules_add(KsmtunedRules *rules, const char *name)
     return rule;
 }
 
-static void patterns_set(KsmtunedPatterns *patterns, const char *value)
+/* @value's words; NULL: there are none. */
+static char **patterns_parse(const char *value)
 {
     g_auto(GStrv) words = g_strsplit(value, RULES_SEPARATOR, -1);
+    g_autoptr(GPtrArray) patterns = g_ptr_array_new_with_free_func(g_free);
     char **word;
 
-    patterns->any =
-        g_ptr_array_new_with_free_func((GDestroyNotify)g_pattern_spec_free);
     for (word = words; *word; word++) {
         if (*g_strstrip(*word)) {
-            g_ptr_array_add(patterns->any, g_pattern_spec_new(*word));
+            g_ptr_array_add(patterns, g_strdup(*word));
         }
     }
+    if (!patterns->len) {
+        return NULL;
+    }
+    g_ptr_array_add(patterns, NULL);
+    return (char **)g_ptr_array_steal(patterns, NULL);
 }
 
-static bool patterns_match(const KsmtunedPatterns *patterns, const char *text)
+/* By bytes: a cgroup's name may be anything. */
+static bool patterns_match(char **patterns, const char *text)
 {
-    guint i;
-
-    for (i = 0; text && i < patterns->any->len; i++) {
-        if (g_pattern_spec_match_string(g_ptr_array_index(patterns->any, i),
-                                        text)) {
+    for (; text && *patterns; patterns++) {
+        if (fnmatch(*patterns, text, FNM_NOESCAPE) == 0) {
             return true;
         }
     }
@@ -88,12 +92,12 @@ static bool rule_fail(const KsmtunedRule *rule, GError **error,
     return false;
 }
 
-static bool rule_set_patterns(const KsmtunedRule *rule,
-                              KsmtunedPatterns *patterns, const char *key,
-                              const char *value, GError **error)
+static bool rule_set_patterns(const KsmtunedRule *rule, char ***patterns,
+                              const char *key, const char *value,
+                              GError **error)
 {
-    patterns_set(patterns, value);
-    return patterns->any->len ||
+    *patterns = patterns_parse(value);
+    return *patterns ||
            rule_fail(rule, error, key, "no pattern: name one, or * for any");
 }
 
@@ -157,7 +161,7 @@ static bool rule_read(KsmtunedRule *rule, GKeyFile *file, GError **error)
             return false;
         }
     }
-    return rule->cgroup.any || rule->label.any ||
+    return rule->cgroup || rule->label ||
            rule_fail(rule, error, "says not who is meant",
                      "add Cgroup=* if all are");
 }
@@ -175,26 +179,81 @@ static bool rules_parse(KsmtunedRules *rules, GKeyFile *file, GError **error)
     return true;
 }
 
-KsmtunedRules *ksmtuned_rules_read(const char *path, GError **error)
+/* What @line names: a group with its bracket, or a key; NULL: neither. */
+static char *rules_name_in(const char *line)
+{
+    const char *end = *line == '[' ? strchr(line, ']') : strchr(line, '=');
+
+    return *line == '#' || !end ? NULL :
+           g_strchomp(g_strndup(line, end - line));
+}
+
+/* GKeyFile takes the last of several, and languages in brackets. */
+static bool rules_check_names(const char *text, GError **error)
+{
+    g_auto(GStrv) lines = g_strsplit(text, "\n", -1);
+    g_autoptr(GHashTable) groups =
+        g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL);
+    g_autoptr(GHashTable) keys =
+        g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL);
+    guint i;
+
+    for (i = 0; lines[i]; i++) {
+        char *name = rules_name_in(g_strstrip(lines[i]));
+        bool group = name && *name == '[';
+
+        if (!name) {
+            continue;
+        }
+        if (group) {
+            g_hash_table_remove_all(keys);
+        }
+        if ((!group && strchr(name, '[')) ||
+            !g_hash_table_add(group ? groups : keys, name)) {
+            g_set_error(error, G_KEY_FILE_ERROR, G_KEY_FILE_ERROR_PARSE,
+                        "line %u: '%s': each name once, and in no language",
+                        i + 1, lines[i]);
+            return false;
+        }
+    }
+    return true;
+}
+
+static bool rules_load(KsmtunedRules *rules, const char *path, GError **error)
 {
     g_autoptr(GKeyFile) file = g_key_file_new();
+    g_autofree char *text = NULL;
+    gsize size;
+
+    return g_file_get_contents(path, &text, &size, error) &&
+           g_key_file_load_from_data(file, text, size, G_KEY_FILE_NONE,
+                                     error) &&
+           rules_check_names(text, error) &&
+           rules_parse(rules, file, error);
+}
+
+KsmtunedRules *ksmtuned_rules_read(const char *path, GError **error)
+{
     KsmtunedRules *rules = rules_new();
     g_autoptr(GError) reason = NULL;
 
-    if (g_key_file_load_from_file(file, path, G_KEY_FILE_NONE, &reason) &&
-        rules_parse(rules, file, &reason)) {
-        return rules;
-    }
-    if (g_error_matches(reason, G_FILE_ERROR, G_FILE_ERROR_NOENT)) {
-        /* It asks for nothing, so all meet it. */
-        rules_add(rules, "default");
+    if (rules_load(rules, path, &reason)) {
         return rules;
     }
     ksmtuned_rules_free(rules);
     g_set_error(error, reason->domain, reason->code,
-                "%s: %s: who may be in which domain is not known: mend it, or "
-                "remove it to have all in one", path, reason->message);
+                "%s: %s: who may be in which domain is not known: mend it",
+                path, reason->message);
     return NULL;
+}
+
+KsmtunedRules *ksmtuned_rules_of_all(void)
+{
+    KsmtunedRules *rules = rules_new();
+
+    /* It asks for nothing, so all meet it. */
+    rules_add(rules, "default");
+    return rules;
 }
 
 const KsmtunedRule *ksmtuned_rules_find(const KsmtunedRules *rules,
@@ -205,9 +264,8 @@ const KsmtunedRule *ksmtuned_rules_find(const KsmtunedRules *rules,
     for (i = 0; i < rules->list->len; i++) {
         const KsmtunedRule *rule = g_ptr_array_index(rules->list, i);
 
-        if ((!rule->cgroup.any ||
-             patterns_match(&rule->cgroup, peer->cgroup)) &&
-            (!rule->label.any || patterns_match(&rule->label, peer->label))) {
+        if ((!rule->cgroup || patterns_match(rule->cgroup, peer->cgroup)) &&
+            (!rule->label || patterns_match(rule->label, peer->label))) {
             return rule;
         }
     }

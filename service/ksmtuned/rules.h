@@ -13,28 +13,24 @@
 
 typedef struct KsmtunedRules KsmtunedRules;
 
-/* Patterns of one key; a rule without that key has none. */
-typedef struct KsmtunedPatterns {
-    GPtrArray *any;             /* of GPatternSpec; NULL: not asked for */
-} KsmtunedPatterns;
-
 #define KSMTUNED_PRIORITY       100     /* by default */
 
 typedef struct KsmtunedRule {
     char *name;
     char *domain;
     unsigned priority;          /* of its engines, in comparison */
-    KsmtunedPatterns cgroup;
-    KsmtunedPatterns label;
+    char **cgroup;              /* patterns, of which any is met; or NULL */
+    char **label;
 } KsmtunedRule;
 
 /*
- * Those of file @path, see ksmtuned-domains.conf(5).  Where there is no such
- * file all are let into one domain.  NULL, with the reason in @error, if
- * anything in it is wrong: what was meant to keep guests apart must not be
- * taken for less.
+ * Those of file @path, see ksmtuned-domains.conf(5).  NULL, with the reason in
+ * @error, if anything in it is wrong: what was meant to keep guests apart must
+ * not be taken for less.
  */
 KsmtunedRules *ksmtuned_rules_read(const char *path, GError **error);
+/* All are let into one domain. */
+KsmtunedRules *ksmtuned_rules_of_all(void);
 void ksmtuned_rules_free(KsmtunedRules *rules);
 
 /* The first that @peer meets; NULL: it isn't let in. */

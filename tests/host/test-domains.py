@@ -119,16 +119,16 @@ def test_budget(bed):
     ksmtuned = bed.ksmtuned(
         '[a]', 'Cgroup=ROOT/a', 'Priority=300', '[b]', 'Cgroup=ROOT/b',
         settings='KSM_POLICY=pressure\nKSM_ENGINES_CPU=8\n'
-                 'KSM_MONITOR_INTERVAL=1\nKSM_RELEASE_AFTER=8\n'
+                 'KSM_MONITOR_INTERVAL=1\nKSM_RELEASE_AFTER=12\n'
                  'KSM_THRES_COEF=1\nKSM_THRES_CONST=1\n')
     guests = [bed.guest(ksmtuned, name) for name in ('a', 'b')]
     # As long as none is busy each could be the only one.
     for guest in guests:
-        guest.wait(lambda guest=guest: guest.ksm()['cpu-permille'] == 80,
-                   'its budget')
+        wait_for(lambda guest=guest: guest.ksm()['cpu-permille'] == 80,
+                 'its budget')
         guest.fill(bytes(PAGE * PAGES))
-        guest.wait(lambda guest=guest: guest.figures()['pages-marked'] > 0,
-                   'a mark')
+        wait_for(lambda guest=guest: guest.figures()['pages-marked'] > 0,
+                 'a mark')
     for guest in guests:
         wait_for(lambda guest=guest: 'released' in guest.limits(),
                  'memory to be plentiful')

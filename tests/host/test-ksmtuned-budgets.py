@@ -18,7 +18,7 @@ TOP = Path(__file__).resolve().parent.parent.parent
 sys.path.insert(0, str(TOP / 'tests/vm'))
 
 from ksmtest import cases  # noqa: E402
-from ksmtest.checks import check_equal  # noqa: E402
+from ksmtest.checks import Skipped, check_equal  # noqa: E402
 from ksmtest.daemon import Daemon  # noqa: E402
 from ksmtest.wire import TAKES_BUDGET, report  # noqa: E402
 
@@ -48,6 +48,13 @@ def use(engine, *cpu_ns):
     for each in cpu_ns:
         time.sleep(0.01)
         engine.send(report(*[0] * 8, each, 0))
+
+
+def await_budgets(engines, *permilles):
+    """The last that each of them is told, if it is told others before."""
+    for engine, permille in zip(engines, permilles):
+        while engine.budget() != (permille, 0):
+            pass
 
 
 def test_no_limit(bed):
@@ -101,13 +108,27 @@ def test_weights(bed):
                for cgroup in ('/tenant/vm', '/other/libvirt', '/high')]
     for engine in engines:
         use(engine, 1, BUSY_NS)
-    check_equal([engine.budget() for engine in engines],
-                [(150, 0), (150, 0), (600, 0)], 'budgets')
+    await_budgets(engines, 150, 150, 600)
     # Who weighs them anew does so at once.
     bed.weigh('/tenant/vm', 200)
     bed.process.send_signal(signal.SIGUSR1)
-    check_equal([engine.budget() for engine in engines],
-                [(400, 0), (100, 0), (400, 0)], 'budgets')
+    await_budgets(engines, 400, 100, 400)
+
+
+def test_strange_weights(bed):
+    """an idle cgroup weighs next to nothing; what root doesn't set, nothing"""
+    if os.getuid():
+        raise Skipped('needs root, to be another user')
+    bed.configure('KSM_ENGINES_CPU=90')
+    # What the kernel says of one with cpu.idle.
+    bed.weigh('/idle', 0)
+    bed.weigh('/users', 10000)
+    os.chown(bed.cgroups + '/users/cpu.weight', 65534, 65534)
+    bed.start()
+    engines = [bed.connect(cgroup) for cgroup in ('/idle', '/users', '/')]
+    for engine in engines:
+        use(engine, 1, BUSY_NS)
+    await_budgets(engines, 4, 447, 447)
 
 
 def test_default(bed):

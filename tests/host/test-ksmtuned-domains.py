@@ -154,6 +154,9 @@ def test_wrong_files(bed):
             ('[a]: : not a domain', '[a]', 'Cgroup=*', 'Domain='),
             ('[a]: 0: not a Priority', '[a]', 'Cgroup=*', 'Priority=0'),
             ('a' * 65 + ': not a', '[' + 'a' * 65 + ']', 'Cgroup=*'),
+            ("line 3: 'Cgroup = /b'", '[a]', 'Cgroup=/a', 'Cgroup = /b'),
+            ("line 4: '[a]'", '[a]', 'Cgroup=/a', '[b]', '[a]'),
+            ("line 2: 'Cgroup[de]=*'", '[a]', 'Cgroup[de]=*'),
             ('ksmtuned-domains.conf: Key file', 'Cgroup=*'),
             ('ksmtuned-domains.conf: Key file', '[a', 'Cgroup=*')):
         bed.rules(*lines)
@@ -165,6 +168,45 @@ def test_wrong_files(bed):
     os.mkdir(bed.domains)
     check('who may be in which domain is not known' in bed.run().stderr,
           'a directory is taken for a file')
+
+
+def test_missing_file(bed):
+    """a file that is asked for and not there is an error"""
+    os.symlink('nowhere', bed.root / 'link')
+    for path in bed.root / 'none', bed.root / 'link':
+        result = bed.run(f'--domains={path}')
+        check_equal(result.returncode, 1, 'status')
+        check(f'{path}: ' in result.stderr and 'No such file' in result.stderr,
+              result.stderr)
+
+
+def test_any_bytes(bed):
+    """a cgroup may be called anything, and ends nothing"""
+    bed.rules('[a]', 'Cgroup=*tenant*.scope;/?', '[b]', 'Cgroup=*')
+    bed.start()
+    for name, domain in (('/tenant-aaaa\udcf0', 'b'), ('/\udcf0', 'a'),
+                         ('/x/tenant\udcff\udcc3.scope', 'a'),
+                         ('/[a-z]', 'b'), ('/\x1b[2J', 'b')):
+        bed.connect_to(domain, cgroup=name)
+
+
+def test_one_takes_all(bed):
+    """who publishes more than its share is refused, and nobody else"""
+    bed.rules('[a]', 'Cgroup=/a', '[b]', 'Cgroup=/b')
+    bed.set_memory(64 << 20, SwapTotal=0)
+    bed.start()
+    pages = (64 << 20) // 4096
+    other = bed.connect_to('b', cgroup='/b')
+    other.send(publish((1, 1)))
+    greedy = [bed.connect_to('a', cgroup='/a') for _ in range(9)]
+    for number, engine in enumerate(greedy):
+        for at in range(0, pages, 256):
+            with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+                engine.send(publish(*((number << 32 | at + i, at + i)
+                                      for i in range(256))))
+    bed.wait_log('this one more than its share')
+    other.check_silent()
+    bed.connect_to('b', cgroup='/b').check_silent()
 
 
 def test_file_without_rules(bed):

@@ -262,22 +262,37 @@ static void test_budget_range(void)
     daemon_given_up(&d, "a field is out of its range");
 }
 
-static void wait_state(Daemon *d, const char *wanted)
+static void wait_released(Daemon *d, bool wanted)
 {
-    g_autofree char *state = NULL;
+    g_autofree char *message = NULL;
 
     for (int i = 0; i < 1000; i++) {
-        QDict *info = ksm_query(d->qts);
-
-        g_free(state);
-        state = g_strdup(qdict_get_str(info, "state"));
-        qobject_unref(info);
-        if (!strcmp(state, wanted)) {
+        g_free(message);
+        message = ksm_limit_message(d->qts, "released");
+        if (!message == !wanted) {
             break;
         }
         g_usleep(10000);
     }
-    g_assert_cmpstr(state, ==, wanted);
+    g_assert_true(!message == !wanted);
+}
+
+/* No pass can be waited for meanwhile. */
+static void wait_unmarked(Daemon *d)
+{
+    for (int i = 0; i < 1000 &&
+                    ksm_figure(d->qts, "pc.ram", "pages-marked"); i++) {
+        g_usleep(10000);
+    }
+    g_assert_cmpuint(ksm_figure(d->qts, "pc.ram", "pages-marked"), ==, 0);
+}
+
+static void check_stopped(Daemon *d)
+{
+    QDict *info = ksm_query(d->qts);
+
+    g_assert_cmpstr(qdict_get_str(info, "state"), ==, "stopped");
+    qobject_unref(info);
 }
 
 static void set_run(Daemon *d, bool run)
@@ -290,7 +305,6 @@ static void set_run(Daemon *d, bool run)
 static void test_release(void)
 {
     Daemon d = daemon_start("");
-    g_autofree char *message = NULL;
     QDict *error;
 
     daemon_welcome(&d, KSM_WIRE_VERSION);
@@ -301,18 +315,18 @@ static void test_release(void)
         ksm_wait_passes(d.qts, 1);
     }
     daemon_grant(&d, 1000, KSM_BUDGET_RELEASE);
-    wait_state(&d, "stopped");
-    ksm_wait_figure(d.qts, "pages-marked", 0);
-    message = ksm_limit_message(d.qts, "released");
-    g_assert_nonnull(message);
+    wait_released(&d, true);
+    check_stopped(&d);
+    wait_unmarked(&d);
     error = qtest_qmp_assert_failure_ref(d.qts, "{'execute': 'ksm-scan'}");
     g_assert_nonnull(strstr(qdict_get_str(error, "desc"), "ksmtuned"));
     qobject_unref(error);
     /* The user's own switch changes nothing meanwhile. */
     set_run(&d, false);
     set_run(&d, true);
-    wait_state(&d, "stopped");
+    check_stopped(&d);
     daemon_grant(&d, 1000, 0);
+    wait_released(&d, false);
     while (!ksm_figure(d.qts, "pc.ram", "pages-marked")) {
         ksm_wait_passes(d.qts, 1);
     }
@@ -325,8 +339,9 @@ static void test_release(void)
     set_run(&d, true);
     /* So does a ksmtuned that ends. */
     daemon_grant(&d, 1000, KSM_BUDGET_RELEASE);
-    wait_state(&d, "stopped");
+    wait_released(&d, true);
     shutdown(d.fd, SHUT_RDWR);
+    wait_released(&d, false);
     ksm_wait_passes(d.qts, 2);
     qtest_quit(d.qts);
     close(d.fd);

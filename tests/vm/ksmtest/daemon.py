@@ -45,8 +45,9 @@ class Daemon(Host):
         return (self.command +
                 [f"--runtime-dir={self.runtime}", f"--sysfs-root={self.ksm}",
                  f"--proc-root={self.proc}", f"--config={self.config}",
-                 f"--domains={self.domains}", f"--cgroup-root={self.cgroups}",
-                 "--debug", *more])
+                 f"--cgroup-root={self.cgroups}", "--debug",
+                 *([f"--domains={self.domains}"]
+                   if os.path.lexists(self.domains) else []), *more])
 
     def start(self, *more, environment=None, stderr=None):
         """STDERR: where the log goes, if not into a file."""
@@ -95,7 +96,7 @@ class Daemon(Host):
             path = directory / name
             path.unlink(missing_ok=True)
             if text is not None:
-                path.write_text(text + "\n")
+                path.write_bytes(os.fsencode(text + "\n"))
 
     def engine(self, **options):
         return self.enter(contextlib.closing(Engine(self.socket, **options)))
