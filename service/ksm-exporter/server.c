@@ -7,7 +7,8 @@
  * one thread.  A connection is for one request, and lives for some seconds,
  * whatever its peer does or does not: libmicrohttpd could limit time without
  * any byte, which leaves those alone who send one now and then.  So nobody can
- * hold all connections for long.
+ * hold a connection for long; who may connect, and does again and again, can
+ * still hold all of them.
  */
 #include <gio/gio.h>
 #include <glib-unix.h>

@@ -146,6 +146,23 @@ static bool xml_write(const XmlOptions *options, const char *text,
     return said;
 }
 
+/* Whoever has changed it meanwhile must not lose that. */
+static bool xml_is_unchanged(const XmlOptions *options, const char *before,
+                             GError **error)
+{
+    g_autofree char *now = NULL;
+
+    if (!options->define) {
+        return true;
+    }
+    now = xml_read(options, error);
+    if (now && strcmp(now, before)) {
+        g_set_error(error, G_IO_ERROR, G_IO_ERROR_BUSY, "somebody else has "
+                    "changed it just now: try again");
+    }
+    return now && !strcmp(now, before);
+}
+
 static int xml_run(const XmlOptions *options)
 {
     const char *name = options->file ? options->file : options->domain;
@@ -153,7 +170,8 @@ static int xml_run(const XmlOptions *options)
     g_autofree char *before = xml_read(options, &error);
     g_autofree char *after = before ? xml_edit(options, before, &error) : NULL;
 
-    if (after && xml_write(options, after, &error)) {
+    if (after && xml_is_unchanged(options, before, &error) &&
+        xml_write(options, after, &error)) {
         return EXIT_SUCCESS;
     }
     ksmctl_error("libvirt-xml: %s: %s", name, error->message);

@@ -13,6 +13,7 @@
 
 #include "host/memory.h"
 #include "host/mounts.h"
+#include "host/number.h"
 #include "limit.h"
 #include "message.h"
 #include "printable.h"
@@ -23,24 +24,18 @@
 bool ksmctl_limit_from_environment(KsmFigure *limit)
 {
     const char *text = g_getenv(LIMIT_VARIABLE);
-    guint64 pages = 0;
-    bool hexadecimal;
 
     *limit = (KsmFigure) { .known = text && text[0] };
     if (!limit->known) {
         return true;
     }
-    hexadecimal = g_str_has_prefix(text, "0x");
-    if (!g_ascii_string_to_unsigned(hexadecimal ? text + 2 : text,
-                                    hexadecimal ? 16 : 10, 0, G_MAXINT64,
-                                    &pages, NULL)) {
+    if (!ksm_number_parse(text, 0, G_MAXINT64, &limit->value)) {
         ksmctl_error("%s='%s': not a number of pages: set it in "
                      "/etc/default/ksm or /etc/sysconfig/ksm to one, to 0 for "
                      "no limit, or remove it for the default",
                      LIMIT_VARIABLE, text);
         return false;
     }
-    limit->value = pages;
     return true;
 }
 

@@ -5,15 +5,14 @@
  *
  * The kernel separates pages until memory ends, and then ends processes.  So
  * this is begun only where memory suffices, and interrupted when it no longer
- * does: a signal ends the write to "run" wherever it is, and ksmd rests then.
+ * does; ksmd rests then.
  */
-#include <pthread.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
 
 #include "command.h"
+#include "guarded-write.h"
 #include "host/memory.h"
 #include "host/sysfs.h"
 #include "message.h"
@@ -22,9 +21,9 @@
 #define KIB_PER_MIB     1024.0
 /* That must be left afterwards, in percent of memory. */
 #define MARGIN_PERCENT  5
-#define GUARD_INTERVAL_US   (50 * 1000)
 
 typedef struct UnmergeNeeds {
+    const char *proc_root;
     uint64_t pages;
     uint64_t pages_kib;
     uint64_t margin_kib;
@@ -47,6 +46,7 @@ static bool unmerge_needs(const KsmHost *host, UnmergeNeeds *needs)
         ksmctl_error("unmerge: %s: give --proc-root", error->message);
         return false;
     }
+    needs->proc_root = host->proc_root;
     needs->pages = sharing.value + zero.value;
     needs->pages_kib = needs->pages * ksm_page_size() / 1024;
     needs->margin_kib = memory.total_kib * MARGIN_PERCENT / 100;
@@ -93,98 +93,25 @@ static bool unmerge_confirmed(const UnmergeNeeds *needs)
     return true;
 }
 
-typedef struct Unmerge {
-    const char *sysfs_root;
-    GError *error;              /* of the write; valid when it has ended */
-    GMutex lock;
-    GCond ended_cond;
-    bool ended;
-} Unmerge;
-
-static void *unmerge_write(void *opaque)
+static bool unmerge_may_go_on(void *opaque)
 {
-    Unmerge *unmerge = opaque;
-
-    ksm_sysfs_set(unmerge->sysfs_root, "run", "2", &unmerge->error);
-    g_mutex_lock(&unmerge->lock);
-    unmerge->ended = true;
-    g_cond_signal(&unmerge->ended_cond);
-    g_mutex_unlock(&unmerge->lock);
-    return NULL;
-}
-
-/* True: the write has ended; false: some time has gone by. */
-static bool unmerge_await(Unmerge *unmerge)
-{
-    int64_t until_us = g_get_monotonic_time() + GUARD_INTERVAL_US;
-    bool ended;
-
-    g_mutex_lock(&unmerge->lock);
-    while (!unmerge->ended &&
-           g_cond_wait_until(&unmerge->ended_cond, &unmerge->lock, until_us)) {
-        /* woken for nothing */
-    }
-    ended = unmerge->ended;
-    g_mutex_unlock(&unmerge->lock);
-    return ended;
-}
-
-static bool unmerge_is_short(const KsmHost *host, const UnmergeNeeds *needs)
-{
+    const UnmergeNeeds *needs = opaque;
     KsmMemory memory;
 
     /* What can't be read is no sign that all is well. */
-    return !ksm_memory_read(host->proc_root, &memory, NULL) ||
-           memory.available_kib < needs->margin_kib;
+    return ksm_memory_read(needs->proc_root, &memory, NULL) &&
+           memory.available_kib >= needs->margin_kib;
 }
 
-static void unmerge_interrupted(int number)
-{
-    /* It is enough that a system call returns. */
-}
-
-/* @needs NULL: whatever becomes of memory.  False: @interrupted, or failed. */
-static bool unmerge_guarded(const KsmHost *host, const UnmergeNeeds *needs,
-                            bool *interrupted, GError **error)
-{
-    const struct sigaction action = { .sa_handler = unmerge_interrupted };
-    Unmerge unmerge = { .sysfs_root = host->sysfs_root };
-    pthread_t thread;
-
-    g_mutex_init(&unmerge.lock);
-    g_cond_init(&unmerge.ended_cond);
-    sigaction(SIGUSR1, &action, NULL);
-    *interrupted = false;
-    if (pthread_create(&thread, NULL, unmerge_write, &unmerge) != 0) {
-        g_error("unmerge: can't create a thread");
-    }
-    while (!unmerge_await(&unmerge)) {
-        if (*interrupted || (needs && unmerge_is_short(host, needs))) {
-            *interrupted = true;
-            /* Again and again: the write may not have begun at first. */
-            pthread_kill(thread, SIGUSR1);
-        }
-    }
-    pthread_join(thread, NULL);
-    g_cond_clear(&unmerge.ended_cond);
-    g_mutex_clear(&unmerge.lock);
-    if (unmerge.error) {
-        g_propagate_error(error, unmerge.error);
-        return false;
-    }
-    /* It may have been done just then. */
-    *interrupted = false;
-    return true;
-}
-
-static int unmerge_do(const KsmHost *host, const UnmergeNeeds *needs,
-                      bool force)
+static int unmerge_do(const KsmHost *host, UnmergeNeeds *needs, bool force)
 {
     g_autoptr(GError) error = NULL;
     bool interrupted;
     KsmFigure run;
 
-    if (!unmerge_guarded(host, force ? NULL : needs, &interrupted, &error)) {
+    if (!ksmctl_set_guarded(host->sysfs_root, "run", "2",
+                            force ? NULL : unmerge_may_go_on, needs,
+                            &interrupted, &error)) {
         if (interrupted) {
             /* How many, the kernel counts when all of a process are. */
             ksmctl_error("unmerge: ended early, as less than %.1f MiB of "

@@ -6,8 +6,11 @@
  * Whoever administers libvirt has it, and it knows how to connect; its library
  * would be one more that ksmctl can't start without.
  */
+#include <errno.h>
 #include <gio/gio.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
 
 #include "virsh.h"
 
@@ -41,24 +44,51 @@ static void virsh_fail(GError **error, char *said)
                 *text ? text : "it has failed, and doesn't say why");
 }
 
+/*
+ * A file with @input for its standard input, which it need not read; -1, with
+ * errno: there can be none.  Nobody else sees it, as it may hold passwords.
+ */
+static int virsh_input(const char *input)
+{
+    int fd = memfd_create("ksmctl", MFD_CLOEXEC);
+    size_t size = strlen(input);
+
+    if (fd >= 0 && (write(fd, input, size) != (ssize_t)size ||
+                    lseek(fd, 0, SEEK_SET) < 0)) {
+        close(fd);
+        return -1;
+    }
+    return fd;
+}
+
 char *ksmctl_virsh(const char *uri, const char *const *arguments,
                    const char *input, GError **error)
 {
+    g_autoptr(GSubprocessLauncher) launcher = g_subprocess_launcher_new(
+        G_SUBPROCESS_FLAGS_STDOUT_PIPE | G_SUBPROCESS_FLAGS_STDERR_PIPE);
     g_auto(GStrv) command = virsh_command(uri, arguments);
     g_autoptr(GSubprocess) process = NULL;
     g_autofree char *output = NULL;
     g_autofree char *said = NULL;
 
-    process = g_subprocess_newv((const char *const *)command,
-                                (input ? G_SUBPROCESS_FLAGS_STDIN_PIPE :
-                                         G_SUBPROCESS_FLAGS_NONE) |
-                                G_SUBPROCESS_FLAGS_STDOUT_PIPE |
-                                G_SUBPROCESS_FLAGS_STDERR_PIPE, error);
+    if (input) {
+        int fd = virsh_input(input);
+
+        if (fd < 0) {
+            g_set_error(error, G_IO_ERROR, g_io_error_from_errno(errno),
+                        "can't hold the XML: %s", g_strerror(errno));
+            return NULL;
+        }
+        g_subprocess_launcher_take_stdin_fd(launcher, fd);
+    }
+    process = g_subprocess_launcher_spawnv(launcher,
+                                           (const char *const *)command,
+                                           error);
     if (!process) {
         g_prefix_error(error, "install virsh, or give --file: ");
         return NULL;
     }
-    if (!g_subprocess_communicate_utf8(process, input, NULL, &output, &said,
+    if (!g_subprocess_communicate_utf8(process, NULL, NULL, &output, &said,
                                        error)) {
         return NULL;
     }

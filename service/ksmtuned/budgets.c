@@ -125,38 +125,22 @@ void ksmtuned_budgets_leave(KsmtunedBudgets *budgets, KsmtunedGrantee *grantee)
 }
 
 void ksmtuned_budgets_report(KsmtunedBudgets *budgets,
-                             KsmtunedGrantee *grantee,
-                             const KsmFrameReport *report, int64_t now_ms)
+                             KsmtunedGrantee *grantee, uint64_t cpu_ns,
+                             int64_t now_ms)
 {
     int64_t ms = now_ms - grantee->reported_ms;
 
     /* It is another process, which may say anything. */
-    if (grantee->reported_ms && ms > 0 &&
-        report->cpu_ns > grantee->reported_cpu_ns) {
+    if (grantee->reported_ms && ms > 0 && cpu_ns > grantee->reported_cpu_ns) {
         grantee->used_permille =
-            MIN((report->cpu_ns - grantee->reported_cpu_ns) / 1000 / ms,
+            MIN((cpu_ns - grantee->reported_cpu_ns) / 1000 / ms,
                 KSM_BUDGET_CPU_MAX);
     } else {
         grantee->used_permille = 0;
     }
-    grantee->reported_cpu_ns = report->cpu_ns;
+    grantee->reported_cpu_ns = cpu_ns;
     grantee->reported_ms = now_ms;
-    grantee->sharing_pages = report->ksmfs_sharing_pages > UINT32_MAX ?
-                             0 : report->ksmfs_sharing_pages;
     ksmtuned_budgets_touch(budgets);
-}
-
-uint64_t ksmtuned_budgets_sharing_pages(const KsmtunedBudgets *budgets)
-{
-    uint64_t sum = 0;
-    guint i;
-
-    for (i = 0; i < budgets->grantees->len; i++) {
-        const KsmtunedGrantee *grantee = budgets->grantees->pdata[i];
-
-        sum += grantee->sharing_pages;
-    }
-    return sum;
 }
 
 void ksmtuned_budgets_release(KsmtunedBudgets *budgets, bool release)

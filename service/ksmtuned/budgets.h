@@ -21,7 +21,6 @@ typedef struct KsmtunedGrantee {
     uint32_t used_permille;     /* of a CPU, between its last two reports */
     uint64_t reported_cpu_ns;
     int64_t reported_ms;        /* 0: never */
-    uint64_t sharing_pages;     /* merged on ksmfs */
 } KsmtunedGrantee;
 
 typedef struct KsmtunedBudgets KsmtunedBudgets;
@@ -37,16 +36,13 @@ void ksmtuned_budgets_free(KsmtunedBudgets *budgets);
 void ksmtuned_budgets_join(KsmtunedBudgets *budgets, KsmtunedGrantee *grantee);
 void ksmtuned_budgets_leave(KsmtunedBudgets *budgets,
                             KsmtunedGrantee *grantee);
-/* What @grantee has said of itself at @now_ms. */
+/* @grantee says that it has used @cpu_ns in all, at @now_ms. */
 void ksmtuned_budgets_report(KsmtunedBudgets *budgets,
-                             KsmtunedGrantee *grantee,
-                             const KsmFrameReport *report, int64_t now_ms);
+                             KsmtunedGrantee *grantee, uint64_t cpu_ns,
+                             int64_t now_ms);
 
 /* Weights have changed. */
 void ksmtuned_budgets_touch(KsmtunedBudgets *budgets);
-
-/* Pages that engines have merged on ksmfs. */
-uint64_t ksmtuned_budgets_sharing_pages(const KsmtunedBudgets *budgets);
 
 /* Have all engines give back what is merged, or merge again. */
 void ksmtuned_budgets_release(KsmtunedBudgets *budgets, bool release);

@@ -430,7 +430,7 @@ static void client_handle(KsmtunedClient *client, const KsmFrameHeader *header,
         memcpy(&client->report, payload, sizeof(client->report));
         client->reported_ms = g_get_monotonic_time() / 1000;
         ksmtuned_budgets_report(client->shared->budgets, &client->grantee,
-                                &client->report, client->reported_ms);
+                                client->report.cpu_ns, client->reported_ms);
         break;
     }
     ksmtuned_stats_touch(client->shared->stats);

@@ -22,6 +22,7 @@
 #include "bus.h"
 #include "config.h"
 #include "host/cgroup-weight.h"
+#include "host/host.h"
 #include "host/listen.h"
 #include "host/memory.h"
 #include "host/sysfs.h"
@@ -33,15 +34,11 @@
 #define EXIT_USAGE              2
 #define CONFIG_FILE             "/etc/ksmtuned.conf"
 #define DOMAINS_FILE            "/etc/ksmtuned-domains.conf"
-#define RUNTIME_DIR             "/run/ksmtuned"
-#define PROC_ROOT               "/proc"
 
 typedef struct Options {
-    char *runtime_dir;
+    KsmHost host;
     char *socket;
     char *group;
-    char *sysfs_root;
-    char *proc_root;
     char *cgroup_root;
     char *stats_file;
     char *config;
@@ -82,9 +79,6 @@ static bool options_parse(Options *options, int *argc, char ***argv)
           "PATH" },
         { "group", 0, 0, G_OPTION_ARG_STRING, &options->group,
           "Let this group connect (default: root only)", "NAME" },
-        { "runtime-dir", 0, 0, G_OPTION_ARG_FILENAME, &options->runtime_dir,
-          "For the lock and ksmd's original settings (default: "
-          RUNTIME_DIR ")", "DIR" },
         { "stats-file", 0, 0, G_OPTION_ARG_FILENAME, &options->stats_file,
           "Write statistics there, at most once a second (default: stats.json "
           "in the runtime directory)", "PATH" },
@@ -96,10 +90,6 @@ static bool options_parse(Options *options, int *argc, char ***argv)
         { "restore", 0, 0, G_OPTION_ARG_NONE, &options->restore,
           "Put back the settings that a killed ksmtuned left, and exit",
           NULL },
-        { "sysfs-root", 0, 0, G_OPTION_ARG_FILENAME, &options->sysfs_root,
-          "Where KSM's files are (default: " KSM_SYSFS_ROOT ")", "DIR" },
-        { "proc-root", 0, 0, G_OPTION_ARG_FILENAME, &options->proc_root,
-          "Where proc(5) is (default: " PROC_ROOT ")", "DIR" },
         { "cgroup-root", 0, 0, G_OPTION_ARG_FILENAME, &options->cgroup_root,
           "Where cgroups are mounted (default: " KSM_CGROUP_ROOT ")", "DIR" },
         { "debug", 0, 0, G_OPTION_ARG_NONE, &options->debug,
@@ -109,36 +99,35 @@ static bool options_parse(Options *options, int *argc, char ***argv)
         { NULL }
     };
     g_autoptr(GOptionContext) context = g_option_context_new(NULL);
+    KsmHost given;
     g_autoptr(GError) error = NULL;
 
     g_option_context_set_summary(context,
                                  "Tells KSM engines which of their pages have "
                                  "a twin, and runs ksmd while they need it.");
     g_option_context_add_main_entries(context, entries, NULL);
+    ksm_host_init(&options->host);
+    ksm_host_add_options(context, &given);
     if (!g_option_context_parse(context, argc, argv, &error)) {
         ksmtuned_log(KSMTUNED_LOG_ERROR, "%s: see --help", error->message);
         return false;
     }
+    ksm_host_update(&options->host, &given);
     if (*argc > 1) {
         ksmtuned_log(KSMTUNED_LOG_ERROR, "'%s': not an option: see --help",
                      (*argv)[1]);
         return false;
     }
-    option_default(&options->runtime_dir, RUNTIME_DIR);
     option_default(&options->config, CONFIG_FILE);
-    option_default(&options->sysfs_root, KSM_SYSFS_ROOT);
-    option_default(&options->proc_root, PROC_ROOT);
     option_default(&options->cgroup_root, KSM_CGROUP_ROOT);
     return true;
 }
 
 static void options_clear(Options *options)
 {
-    g_free(options->runtime_dir);
+    ksm_host_clear(&options->host);
     g_free(options->socket);
     g_free(options->group);
-    g_free(options->sysfs_root);
-    g_free(options->proc_root);
     g_free(options->cgroup_root);
     g_free(options->stats_file);
     g_free(options->config);
@@ -315,9 +304,9 @@ static void ksmtuned_raise_limits(void)
 static int ksmtuned_serve(Ksmtuned *k)
 {
     k->shared.page_size = sysconf(_SC_PAGESIZE);
-    k->shared.entries_max = host_pages(k->options.proc_root,
+    k->shared.entries_max = host_pages(k->options.host.proc_root,
                                        k->shared.page_size);
-    k->shared.proc_root = k->options.proc_root;
+    k->shared.proc_root = k->options.host.proc_root;
     k->shared.cgroup_root = k->options.cgroup_root;
     k->shared.rules = k->rules;
     k->domains = k->shared.domains =
@@ -330,8 +319,7 @@ static int ksmtuned_serve(Ksmtuned *k)
             .ksmd = k->ksmd,
             .usable = ksmtuned_ksmd_probe(k->ksmd),
             .budgets = k->budgets,
-            .proc_root = k->options.proc_root,
-            .sysfs_root = k->options.sysfs_root,
+            .roots = &k->options.host,
         }, &k->settings);
     k->stats = k->shared.stats =
         ksmtuned_stats_new(k->options.stats_file ? k->options.stats_file :
@@ -410,13 +398,14 @@ static int ksmtuned_run(Ksmtuned *k)
     Options *options = &k->options;
     g_autoptr(GError) error = NULL;
 
-    k->runtime = ksmtuned_runtime_open(options->runtime_dir,
-                                       options->sysfs_root, &error);
+    k->runtime = ksmtuned_runtime_open(options->host.runtime_dir,
+                                       options->host.sysfs_root, &error);
     if (!k->runtime) {
         ksmtuned_log(KSMTUNED_LOG_ERROR, "%s", error->message);
         return EXIT_FAILURE;
     }
-    k->ksmd = ksmtuned_ksmd_new(options->sysfs_root, options->proc_root,
+    k->ksmd = ksmtuned_ksmd_new(options->host.sysfs_root,
+                                options->host.proc_root,
                                 k->runtime->state_path);
     if (!ksmtuned_recover(k)) {
         return EXIT_FAILURE;

@@ -149,6 +149,11 @@ static unsigned policy_scans_needed(KsmtunedDemandPolicy *state,
         *why = "pages have waited long";
         return KSMTUNED_POLICY_DEMAND_SCANS;
     }
+    if (r->full && r->waiting_pages &&
+        r->now_ms - state->ended_ms >= KSMTUNED_POLICY_FULL_CLEAN_MS) {
+        *why = "pages of guests that left may count as shared";
+        return KSMTUNED_POLICY_CLEANUP_SCANS;
+    }
     if (r->departures != state->departures_seen) {
         *why = "an engine has left";
         return r->waiting_pages && !r->full ? KSMTUNED_POLICY_DEMAND_SCANS :
@@ -212,6 +217,7 @@ KsmtunedDemandDecision ksmtuned_policy_demand(KsmtunedDemandPolicy *state,
             return decision;
         }
         policy_judge(state, r);
+        state->ended_ms = r->now_ms;
         decision.end_service = true;
         decision.why = end;
     }

@@ -47,6 +47,8 @@
 
 /* As many pages are shared as may be: look again after so long. */
 #define KSMTUNED_POLICY_FULL_MS         10000
+/* And so long after it last ran, whether they still are. */
+#define KSMTUNED_POLICY_FULL_CLEAN_MS   600000
 
 typedef struct KsmtunedDemandReadings {
     int64_t now_ms;             /* monotonic */
@@ -77,6 +79,7 @@ typedef struct KsmtunedDemandPolicy {
     uint64_t scan_cost_ns;      /* ksmd's CPU time for its last full scan */
     uint64_t departures_seen;
     int64_t patient_until_ms;   /* until then no demand is urgent */
+    int64_t ended_ms;           /* when it was last told to rest */
     int64_t hold_until_ms;      /* until then ksmd isn't woken at all */
 } KsmtunedDemandPolicy;
 

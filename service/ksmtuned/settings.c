@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "host/assignments.h"
+#include "host/number.h"
 #include "log.h"
 #include "settings.h"
 
@@ -90,11 +91,9 @@ static void settings_set_number(const SettingsSource *source,
                                 const SettingsNumber *number,
                                 const char *value, unsigned line)
 {
-    g_autoptr(GError) error = NULL;
     int64_t parsed;
 
-    if (!g_ascii_string_to_signed(value, 10, number->least, number->most,
-                                  &parsed, &error)) {
+    if (!ksm_number_parse(value, number->least, number->most, &parsed)) {
         settings_warn(source, line, "%s='%s' is not from %" G_GINT64_FORMAT
                       " to %" G_GINT64_FORMAT ": it stays %" G_GINT64_FORMAT,
                       number->key, value, number->least, number->most,

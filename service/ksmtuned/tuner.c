@@ -11,6 +11,7 @@
 
 #include "commitment.h"
 #include "host/memory.h"
+#include "host/mounts.h"
 #include "log.h"
 #include "policy-classic.h"
 #include "policy-demand.h"
@@ -19,6 +20,11 @@
 
 /* What was lacking may be there again after this time. */
 #define TUNER_RETRY_S           60
+
+/* So that a sum of counters, in KiB, can't overflow. */
+#define TUNER_PAGES_MAX         (UINT64_C(1) << 40)
+/* Decisions at the limit in which ksmd rests, for one in which it runs. */
+#define TUNER_FULL_RESTS        9
 
 /* While ksmd runs on demand. */
 static const KsmtunedKsmdPlan tuner_boost_plan = {
@@ -43,6 +49,7 @@ struct KsmtunedTuner {
     bool on_demand;             /* the policy in force */
     bool running;               /* a plan is in force in which ksmd runs */
     bool held;                  /* someone stopped it in mid-plan */
+    unsigned full_rests;        /* decisions that found it full, in a row */
     uint64_t decisions;
     uint64_t wakeups;
     guint timer;
@@ -86,6 +93,13 @@ static void tuner_kick(KsmtunedTuner *tuner)
         tuner_run_after(tuner, 0);
     }
     tuner_touch_stats(tuner);
+}
+
+/* Without ksmd, too, engines on ksmfs can be told to give pages back. */
+static bool tuner_may_decide(const KsmtunedTuner *tuner)
+{
+    return tuner->host.usable ||
+           tuner->settings->policy == KSMTUNED_POLICY_PRESSURE;
 }
 
 static bool tuner_is_full(const KsmtunedTuner *tuner,
@@ -279,8 +293,8 @@ static KsmtunedPace tuner_ask_classic(KsmtunedTuner *tuner,
         .total_kib = memory->total_kib,
         .free_kib = settings->strict || !memory->available_kib ?
                     memory->unused_kib : memory->available_kib,
-        .committed_kib = ksmtuned_committed_kib(tuner->host.proc_root,
-                                                tuner->host.sysfs_root,
+        .committed_kib = ksmtuned_committed_kib(tuner->host.roots->proc_root,
+                                                tuner->host.roots->sysfs_root,
                                                 settings->strict),
     };
     KsmtunedPace pace = ksmtuned_policy_classic(&tuner->classic_policy,
@@ -295,12 +309,21 @@ static KsmtunedPace tuner_ask_classic(KsmtunedTuner *tuner,
 
 static int64_t tuner_merged_kib(const KsmtunedTuner *tuner)
 {
+    g_autoptr(GPtrArray) mounts =
+        ksm_mounts_find(tuner->host.roots->ksmfs_root,
+                        tuner->host.roots->proc_root);
     KsmtunedKsmdReadings ksmd = { 0 };
+    uint64_t pages;
+    guint i;
 
     ksmtuned_ksmd_read(tuner->host.ksmd, &ksmd);
-    return (ksmd.merged_pages +
-            ksmtuned_budgets_sharing_pages(tuner->host.budgets)) *
-           ksm_page_size() / 1024;
+    pages = ksmd.merged_pages;
+    for (i = 0; i < mounts->len; i++) {
+        const KsmMount *mount = g_ptr_array_index(mounts, i);
+
+        pages += mount->pages_sharing.value + mount->ksm_zero_pages.value;
+    }
+    return MIN(pages, TUNER_PAGES_MAX) * ksm_page_size() / 1024;
 }
 
 static KsmtunedPace tuner_ask_pressure(KsmtunedTuner *tuner,
@@ -319,7 +342,7 @@ static KsmtunedPace tuner_ask_pressure(KsmtunedTuner *tuner,
     };
     KsmtunedPace pace;
 
-    ksm_memory_stall(tuner->host.proc_root, &readings.stall);
+    ksm_memory_stall(tuner->host.roots->proc_root, &readings.stall);
     pace = ksmtuned_policy_pressure(&tuner->pressure_policy, &settings,
                                     &readings);
     ksmtuned_budgets_release(tuner->host.budgets,
@@ -332,17 +355,26 @@ static KsmtunedPace tuner_ask_pressure(KsmtunedTuner *tuner,
     return pace;
 }
 
-/* The original knows no limit. */
+/*
+ * The original knows no limit.  At it ksmd rests, but for one decision of a
+ * few: it counts pages of guests that have left until it looks for them.
+ */
 static void tuner_admit(KsmtunedTuner *tuner, KsmtunedPace *pace)
 {
     KsmtunedKsmdReadings ksmd = { 0 };
 
     ksmtuned_ksmd_read(tuner->host.ksmd, &ksmd);
-    if (pace->run && tuner_is_full(tuner, &ksmd)) {
-        ksmtuned_log(KSMTUNED_LOG_DEBUG, "%" G_GUINT64_FORMAT " pages are "
-                     "shared, as many as may be", ksmd.shared_pages);
-        pace->run = false;
+    if (!pace->run || !tuner_is_full(tuner, &ksmd)) {
+        tuner->full_rests = 0;
+        return;
     }
+    pace->run = tuner->full_rests++ == TUNER_FULL_RESTS;
+    if (pace->run) {
+        tuner->full_rests = 0;
+    }
+    ksmtuned_log(KSMTUNED_LOG_DEBUG, "%" G_GUINT64_FORMAT " pages are shared, "
+                 "as many as may be: ksmd %s", ksmd.shared_pages,
+                 pace->run ? "looks whether they still are" : "rests");
 }
 
 /* By the host's memory. */
@@ -354,7 +386,7 @@ static int64_t tuner_run_by_memory(KsmtunedTuner *tuner)
     KsmMemory memory;
     KsmtunedPace pace;
 
-    if (!ksm_memory_read(tuner->host.proc_root, &memory, &error)) {
+    if (!ksm_memory_read(tuner->host.roots->proc_root, &memory, &error)) {
         ksmtuned_log(KSMTUNED_LOG_WARNING, "%s: ksmd stays as it is",
                      error->message);
         return interval_ms;
@@ -362,6 +394,9 @@ static int64_t tuner_run_by_memory(KsmtunedTuner *tuner)
     tuner->decisions++;
     pace = by_pressure ? tuner_ask_pressure(tuner, &memory) :
                          tuner_ask_classic(tuner, &memory);
+    if (!tuner->host.usable) {
+        return MIN(interval_ms, KSMTUNED_PRESSURE_REST_MS);
+    }
     if (!tuner->settings->classic.strict) {
         tuner_admit(tuner, &pace);
     }
@@ -414,7 +449,7 @@ static void tuner_run(KsmtunedTuner *tuner)
     } else {
         next_ms = tuner_run_by_memory(tuner);
     }
-    tuner_run_after(tuner, tuner->host.usable ? next_ms : -1);
+    tuner_run_after(tuner, tuner_may_decide(tuner) ? next_ms : -1);
 }
 
 KsmtunedTuner *ksmtuned_tuner_new(const KsmtunedTunerHost *host,
@@ -428,7 +463,7 @@ KsmtunedTuner *ksmtuned_tuner_new(const KsmtunedTunerHost *host,
     tuner->on_demand = settings->policy == KSMTUNED_POLICY_AUTO ||
                        settings->policy == KSMTUNED_POLICY_DEMAND;
     g_queue_init(&tuner->demand.demanders);
-    if (tuner->host.usable) {
+    if (tuner_may_decide(tuner)) {
         /* Decisions begin an interval after the start, as the original's. */
         tuner_run_after(tuner, tuner->on_demand ? 0 :
                         settings->monitor_interval_s * 1000);
@@ -458,7 +493,7 @@ void ksmtuned_tuner_retune(KsmtunedTuner *tuner)
 {
     tuner->held = false;
     tuner_cancel_retry(tuner);
-    if (tuner->host.usable) {
+    if (tuner_may_decide(tuner)) {
         tuner_run(tuner);
     }
 }

@@ -11,6 +11,7 @@
 
 #include "budgets.h"
 #include "demand.h"
+#include "host/host.h"
 #include "ksmd.h"
 #include "settings.h"
 #include "stats.h"
@@ -21,8 +22,7 @@ typedef struct KsmtunedTunerHost {
     KsmtunedKsmd *ksmd;
     bool usable;                /* ksmd may be set */
     KsmtunedBudgets *budgets;
-    const char *proc_root;
-    const char *sysfs_root;
+    const KsmHost *roots;
 } KsmtunedTunerHost;
 
 /* What @host and @settings point to must outlive the tuner. */

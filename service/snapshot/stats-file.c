@@ -24,7 +24,7 @@
 #define LOCK_BYTES_MAX          31
 /* ksmtuned needs 4. */
 #define STATS_DEPTH_MAX         32
-/* It is written once a second, if anything has changed. */
+/* It is written within a second or two, if anything has changed. */
 #define STATS_SETTLED_US        1500000
 
 static char *stats_path(const KsmHost *host)

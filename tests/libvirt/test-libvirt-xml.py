@@ -210,7 +210,22 @@ def test_define_secret(bed):
     check_equal(host.read("/run/asked").splitlines(), [
         "--connect=x:y dumpxml --inactive --domain guest",
         "--connect=x:y dumpxml --inactive --domain guest --security-info",
+        # Whether somebody has changed it meanwhile.
+        "--connect=x:y dumpxml --inactive --domain guest --security-info",
         "--connect=x:y define --validate --file /dev/stdin"], "virsh")
+
+
+def test_define_changed(bed):
+    """What somebody else has just changed is not undone."""
+    host = bed.libvirt
+    host.write("/run/fake/virsh", '#!/bin/sh\necho "$2" >> /run/asked\n'
+               'echo "<domain><!-- $$ --></domain>"\n')
+    host.path("/run/fake/virsh").chmod(0o755)
+    result = host.run("env", "PATH=/run/fake:/usr/local/sbin:/usr/bin",
+                      "ksmctl", "libvirt-xml", "--connect=x:y", "guest",
+                      "--define", status=1)
+    check("changed it just now" in result, result)
+    check("define" not in host.read("/run/asked"), "it is defined")
 
 
 def test_define_refused(bed):
