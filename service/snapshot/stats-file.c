@@ -4,9 +4,10 @@
  * SPDX-License-Identifier: GPL-2.0-or-later
  *
  * Whatever is in that file, its readers go on.  The parser of json-glib calls
- * itself for each bracket and has extensions, comments among them.  So the
- * text is looked over first: how deep its brackets go, and that outside of
- * strings it has no characters but those that JSON has there.
+ * itself for each bracket, has extensions, comments among them, and leaks what
+ * follows a value.  So the text is looked over first: that it is one object,
+ * how deep its brackets go, and that outside of strings it has no characters
+ * but those that JSON has there.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -144,11 +145,17 @@ static void stats_mend_minus(char *text)
 static bool stats_make_parseable(char *text)
 {
     unsigned depth = 0;
-    bool in_string = false;
+    bool in_string = false, begun = false;
 
     for (; *text; text++) {
         if (!in_string) {
             stats_mend_minus(text);
+        }
+        if (!depth && !g_ascii_isspace(*text)) {
+            if (begun || *text != '{') {
+                return false;
+            }
+            begun = true;
         }
         if (*text == '"') {
             in_string = !in_string;
@@ -160,11 +167,11 @@ static bool stats_make_parseable(char *text)
             if (++depth > STATS_DEPTH_MAX) {
                 return false;
             }
-        } else if ((*text == '}' || *text == ']') && depth-- == 0) {
-            return false;
+        } else if (*text == '}' || *text == ']') {
+            depth--;
         }
     }
-    return !depth && !in_string;
+    return begun && !depth;
 }
 
 /* NULL: it is no object. */
@@ -180,8 +187,7 @@ static JsonObject *stats_parse(const char *text)
         return NULL;
     }
     root = json_parser_get_root(parser);
-    return root && JSON_NODE_HOLDS_OBJECT(root) ?
-           json_object_ref(json_node_get_object(root)) : NULL;
+    return json_object_ref(json_node_get_object(root));
 }
 
 static const char *stats_way_out(int fault)

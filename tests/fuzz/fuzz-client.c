@@ -72,17 +72,6 @@ static void bed_collect(KsmtunedFigures *figures, void *opaque)
 {
 }
 
-static unsigned open_fds(void)
-{
-    g_autoptr(GDir) directory = g_dir_open("/proc/self/fd", 0, NULL);
-    unsigned fds = 0;
-
-    while (g_dir_read_name(directory)) {
-        fds++;
-    }
-    return fds;
-}
-
 /* Let ksmtuned do all that it can do now. */
 static void bed_run(void)
 {
@@ -238,7 +227,7 @@ static void bed_begin(Bed *bed)
 
     bed_make_ksmd(bed);
     bed_run();
-    bed->fds = open_fds();
+    bed->fds = fuzz_open_fds();
     host.ksmd = bed->ksmd;
     host.proc_root = host.sysfs_root = fuzz_directory();
     bed->settings.policy = KSMTUNED_POLICY_DEMAND;
@@ -292,7 +281,7 @@ static void bed_end(Bed *bed)
     ksmtuned_domains_free(shared->domains);
     ksmtuned_rules_free(bed->rules);
     ksmtuned_ksmd_free(bed->ksmd);
-    g_assert_cmpuint(open_fds(), ==, bed->fds);
+    g_assert_cmpuint(fuzz_open_fds(), ==, bed->fds);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)

@@ -72,6 +72,17 @@ void fuzz_remove(const char *name)
     g_assert_true(unlink(path) == 0 || errno == ENOENT);
 }
 
+unsigned fuzz_open_fds(void)
+{
+    g_autoptr(GDir) directory = g_dir_open("/proc/self/fd", 0, NULL);
+    unsigned fds = 0;
+
+    while (g_dir_read_name(directory)) {
+        fds++;
+    }
+    return fds;
+}
+
 void fuzz_check_json(const char *text)
 {
     g_autoptr(JsonParser) parser = json_parser_new();

@@ -26,6 +26,9 @@ void fuzz_remove(const char *name);
 /* The path of @name there, which the caller frees. */
 char *fuzz_path(const char *name);
 
+/* How many descriptors this process has open. */
+unsigned fuzz_open_fds(void);
+
 /* Is @text, printed for programs, one JSON object? */
 void fuzz_check_json(const char *text);
 

@@ -1,5 +1,5 @@
 /*
- * What ksmctl shows of a host
+ * What ksmctl and ksm-exporter show of a host
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -10,6 +10,8 @@
 
 #include "command.h"
 #include "fuzz.h"
+#include "metrics-form.h"
+#include "metrics.h"
 #include "shown.h"
 #include "status.h"
 
@@ -70,6 +72,21 @@ static void check_domains(KsmHost *host, bool json)
     free(text);
 }
 
+static void check_metrics(const KsmSnapshot *snapshot, const KsmHost *host,
+                          ExporterFormat format)
+{
+    const ExporterSources sources = { .host = host, .snapshot = snapshot };
+    ExporterExposition exposition;
+    g_autoptr(GBytes) text = NULL;
+    char *all;
+
+    exporter_exposition_init(&exposition, format);
+    exporter_metrics_write(&exposition, &sources);
+    all = exporter_exposition_end(&exposition);
+    text = g_bytes_new_take(all, strlen(all));
+    fuzz_check_metrics(text, format);
+}
+
 void fuzz_check_shown(KsmHost *host, KsmMeter *meter)
 {
     KsmSnapshot snapshot = { 0 };
@@ -77,6 +94,8 @@ void fuzz_check_shown(KsmHost *host, KsmMeter *meter)
     ksm_snapshot_take(&snapshot, host, meter);
     check_status(&snapshot, host, ksmctl_status_json, true);
     check_status(&snapshot, host, ksmctl_status_text, false);
+    check_metrics(&snapshot, host, EXPORTER_TEXT);
+    check_metrics(&snapshot, host, EXPORTER_OPENMETRICS);
     ksm_snapshot_clear(&snapshot);
     check_domains(host, true);
     check_domains(host, false);

@@ -1,5 +1,5 @@
 /*
- * What ksmctl shows of a host
+ * What ksmctl and ksm-exporter show of a host
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -10,8 +10,8 @@
 
 /*
  * Whatever is in the files of @host, what is shown is for programs one JSON
- * object, and for people lines of characters that do nothing to a terminal.
- * @meter has what was measured before.
+ * object, for Prometheus metrics, and for people lines of characters that do
+ * nothing to a terminal.  @meter has what was measured before.
  */
 void fuzz_check_shown(KsmHost *host, KsmMeter *meter);
 

@@ -655,6 +655,19 @@ def test_engines_deep(host):
         check('engines_fault' not in said, f'{extra[:30]}: {said}')
 
 
+def test_engines_twice(host):
+    """One object, and nothing else."""
+    host.hide_ksmd()
+    host.start_ksmtuned()
+    stats = small_stats()
+    check('engines_fault' not in check_shown(host, f'\n {stats}\n\t'),
+          'white space')
+    for content in (f'{stats}{stats}', f'{stats} []', f'{stats}1', f'1{stats}',
+                    f'"a"{stats}', f'[{stats}]', f'{stats}}}', ' ', '1'):
+        said = check_shown(host, content)
+        check('JSON' in said.get('engines_fault', ''), f'{content}: {said}')
+
+
 def test_engines_escaping(host):
     """No engine's words drive the terminal."""
     host.start_ksmtuned(
