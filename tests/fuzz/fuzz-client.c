@@ -46,6 +46,7 @@ typedef struct Engine {
 
 typedef struct Bed {
     KsmtunedSettings settings;
+    KsmHost roots;
     KsmtunedRules *rules;
     KsmtunedKsmd *ksmd;
     unsigned fds;               /* open at first */
@@ -221,7 +222,6 @@ static void bed_check_ksmd(Bed *bed)
 
 static void bed_begin(Bed *bed)
 {
-    g_autofree char *no_rules = fuzz_path("no-rules");
     KsmtunedTunerHost host = { .usable = true };
     int i;
 
@@ -229,10 +229,15 @@ static void bed_begin(Bed *bed)
     bed_run();
     bed->fds = fuzz_open_fds();
     host.ksmd = bed->ksmd;
-    host.proc_root = host.sysfs_root = fuzz_directory();
+    bed->roots = (KsmHost) {
+        .sysfs_root = (char *)fuzz_directory(),
+        .ksmfs_root = (char *)fuzz_directory(),
+        .proc_root = (char *)fuzz_directory(),
+        .runtime_dir = (char *)fuzz_directory(),
+    };
+    host.roots = &bed->roots;
     bed->settings.policy = KSMTUNED_POLICY_DEMAND;
-    /* There is no file: all are in one domain. */
-    bed->rules = ksmtuned_rules_read(no_rules, NULL);
+    bed->rules = ksmtuned_rules_of_all();
     host.budgets = ksmtuned_budgets_new(BUDGET_PERMILLE,
                                         ksmtuned_client_grant);
     bed->shared = (KsmtunedClientShared) {
