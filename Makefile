@@ -35,7 +35,8 @@ help:
 	@echo "make install     DESTDIR= PREFIX="
 	@echo "make deb         Debian packages, in build/deb"
 	@echo "make refresh-patches   patches/ from the edited build/source"
-	@echo "See also ./configure --help"
+	@echo "make clean       remove what was built; distclean: what was downloaded, too"
+	@echo "See also ./configure --help, and CONTRIBUTING.md for other targets"
 
 deps:
 	@scripts/deps $(BUILD)

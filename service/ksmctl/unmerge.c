@@ -17,6 +17,7 @@
 #include "host/sysfs.h"
 #include "message.h"
 #include "setting.h"
+#include "snapshot/stats-file.h"
 
 #define KIB_PER_MIB     1024.0
 /* That must be left afterwards, in percent of memory. */
@@ -130,8 +131,9 @@ static int unmerge_do(const KsmHost *host, UnmergeNeeds *needs, bool force)
                      "stop what does, and try again");
         return EXIT_FAILURE;
     }
-    printf("All pages are separated.  run is 2 now: ksmd rests until "
-           "'ksmctl start'.\n");
+    printf("All pages are separated.  run is 2 now: ksmd rests until %s.\n",
+           ksm_stats_writer(host) ? "ksmtuned has it merge again" :
+                                    "'ksmctl start'");
     return EXIT_SUCCESS;
 }
 

@@ -383,14 +383,18 @@ static bool ksmtuned_unwind(Ksmtuned *k)
 /* Only where none are asked for, and there really are none, is it all. */
 static KsmtunedRules *ksmtuned_read_rules(const char *path, GError **error)
 {
+    KsmtunedRules *rules;
     struct stat st;
 
     if (!path && lstat(DOMAINS_FILE, &st) < 0 && errno == ENOENT) {
         return ksmtuned_rules_of_all();
     }
     path = path ? path : DOMAINS_FILE;
-    ksmtuned_log(KSMTUNED_LOG_INFO, "engines are let in as %s says", path);
-    return ksmtuned_rules_read(path, error);
+    rules = ksmtuned_rules_read(path, error);
+    if (rules) {
+        ksmtuned_log(KSMTUNED_LOG_INFO, "engines are let in as %s says", path);
+    }
+    return rules;
 }
 
 static int ksmtuned_run(Ksmtuned *k)

@@ -199,20 +199,24 @@ static bool rules_check_names(const char *text, GError **error)
     guint i;
 
     for (i = 0; lines[i]; i++) {
-        char *name = rules_name_in(g_strstrip(lines[i]));
+        g_autofree char *name = rules_name_in(g_strstrip(lines[i]));
         bool group = name && *name == '[';
+        const char *fault = NULL;
 
         if (!name) {
             continue;
         }
         if (group) {
             g_hash_table_remove_all(keys);
+        } else if (strchr(name, '[')) {
+            fault = "use no [] in a key";
         }
-        if ((!group && strchr(name, '[')) ||
-            !g_hash_table_add(group ? groups : keys, name)) {
+        if (!g_hash_table_add(group ? groups : keys, g_steal_pointer(&name))) {
+            fault = "it is there twice: put patterns into one, divided by ;";
+        }
+        if (fault) {
             g_set_error(error, G_KEY_FILE_ERROR, G_KEY_FILE_ERROR_PARSE,
-                        "line %u: '%s': each name once, and in no language",
-                        i + 1, lines[i]);
+                        "line %u: '%s': %s", i + 1, lines[i], fault);
             return false;
         }
     }
@@ -242,8 +246,7 @@ KsmtunedRules *ksmtuned_rules_read(const char *path, GError **error)
     }
     ksmtuned_rules_free(rules);
     g_set_error(error, reason->domain, reason->code,
-                "%s: %s: who may be in which domain is not known: mend it",
-                path, reason->message);
+                "%s: %s", path, reason->message);
     return NULL;
 }
 

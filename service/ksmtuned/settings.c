@@ -94,10 +94,13 @@ static void settings_set_number(const SettingsSource *source,
     int64_t parsed;
 
     if (!ksm_number_parse(value, number->least, number->most, &parsed)) {
+        int64_t now = *settings_number(source->settings, number);
+        g_autofree char *stays = now < number->least ? g_strdup("unset") :
+            g_strdup_printf("%" G_GINT64_FORMAT, now);
+
         settings_warn(source, line, "%s='%s' is not from %" G_GINT64_FORMAT
-                      " to %" G_GINT64_FORMAT ": it stays %" G_GINT64_FORMAT,
-                      number->key, value, number->least, number->most,
-                      *settings_number(source->settings, number));
+                      " to %" G_GINT64_FORMAT ": it stays %s", number->key,
+                      value, number->least, number->most, stays);
         return;
     }
     *settings_number(source->settings, number) = parsed;
@@ -199,9 +202,14 @@ void ksmtuned_settings_read(KsmtunedSettings *settings, const char *path)
             settings_numbers[i].value;
     }
     settings_read_environment(settings);
-    if (!ksm_assignments_read(path, settings_assign, settings_no_assignment,
-                              &source, &error) &&
-        !g_error_matches(error, G_FILE_ERROR, G_FILE_ERROR_NOENT)) {
+    if (ksm_assignments_read(path, settings_assign, settings_no_assignment,
+                             &source, &error)) {
+        return;
+    }
+    if (g_error_matches(error, G_FILE_ERROR, G_FILE_ERROR_NOENT)) {
+        ksmtuned_log(KSMTUNED_LOG_INFO, "%s is not there: defaults are used",
+                     path);
+    } else {
         ksmtuned_log(KSMTUNED_LOG_WARNING, "%s: defaults are used until it "
                      "can be read and ksmtuned is started again",
                      error->message);

@@ -166,7 +166,7 @@ def test_wrong_files(bed):
         check(not os.path.exists(bed.socket), 'it listens')
     os.unlink(bed.domains)
     os.mkdir(bed.domains)
-    check('who may be in which domain is not known' in bed.run().stderr,
+    check('Is a directory' in bed.run().stderr,
           'a directory is taken for a file')
 
 
