@@ -117,7 +117,8 @@ static void text_guests(GPtrArray *guests)
     }
     /* The name last: whatever it has, it moves no column. */
     printf("\nGuests, in MiB; writes to marked pages a second; CPU of the "
-           "engine in %% of a core\n%8s %9s %9s %9s %9s %7s %5s %9s %10s  %s\n", "PID",
+           "engine in %% of a core\n"
+           "%8s %9s %9s %9s %9s %7s %5s %9s %10s  %s\n", "PID",
            "RESIDENT", "SAVED", "PROFIT", "RAM", "COW/S", "CPU", "ENGINE",
            "BACKEND", "NAME");
     for (i = 0; i < guests->len; i++) {
