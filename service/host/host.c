@@ -27,36 +27,37 @@ void ksm_host_clear(KsmHost *host)
     g_free(host->runtime_dir);
 }
 
-void ksm_host_add_options(GOptionContext *context, KsmHost *given)
+static void host_replace(char **path, char *given)
 {
+    if (given) {
+        g_free(*path);
+        *path = given;
+    }
+}
+
+bool ksm_host_parse_options(KsmHost *host, GOptionContext *context, int *argc,
+                            char ***argv, GError **error)
+{
+    KsmHost given = { NULL };
     const GOptionEntry entries[] = {
-        { "sysfs-root", 0, 0, G_OPTION_ARG_FILENAME, &given->sysfs_root,
+        { "sysfs-root", 0, 0, G_OPTION_ARG_FILENAME, &given.sysfs_root,
           "Where KSM's files are (default: " KSM_SYSFS_ROOT ")", "DIR" },
-        { "ksmfs-root", 0, 0, G_OPTION_ARG_FILENAME, &given->ksmfs_root,
+        { "ksmfs-root", 0, 0, G_OPTION_ARG_FILENAME, &given.ksmfs_root,
           "Where those of ksmfs are (default: " KSM_MOUNTS_ROOT ")", "DIR" },
-        { "proc-root", 0, 0, G_OPTION_ARG_FILENAME, &given->proc_root,
+        { "proc-root", 0, 0, G_OPTION_ARG_FILENAME, &given.proc_root,
           "Where proc(5) is (default: " PROC_ROOT ")", "DIR" },
-        { "runtime-dir", 0, 0, G_OPTION_ARG_FILENAME, &given->runtime_dir,
+        { "runtime-dir", 0, 0, G_OPTION_ARG_FILENAME, &given.runtime_dir,
           "That of ksmtuned (default: " KSM_RUNTIME_DIR ")", "DIR" },
         { NULL }
     };
 
-    *given = (KsmHost) { NULL };
     g_option_context_add_main_entries(context, entries, NULL);
-}
-
-static void host_replace(char **path, char **given)
-{
-    if (*given) {
-        g_free(*path);
-        *path = g_steal_pointer(given);
+    if (!g_option_context_parse(context, argc, argv, error)) {
+        return false;
     }
-}
-
-void ksm_host_update(KsmHost *host, KsmHost *given)
-{
-    host_replace(&host->sysfs_root, &given->sysfs_root);
-    host_replace(&host->ksmfs_root, &given->ksmfs_root);
-    host_replace(&host->proc_root, &given->proc_root);
-    host_replace(&host->runtime_dir, &given->runtime_dir);
+    host_replace(&host->sysfs_root, given.sysfs_root);
+    host_replace(&host->ksmfs_root, given.ksmfs_root);
+    host_replace(&host->proc_root, given.proc_root);
+    host_replace(&host->runtime_dir, given.runtime_dir);
+    return true;
 }

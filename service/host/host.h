@@ -7,6 +7,7 @@
 #define KSM_HOST_H
 
 #include <glib.h>
+#include <stdbool.h>
 
 /* Of ksmtuned, unless it is told otherwise. */
 #define KSM_RUNTIME_DIR         "/run/ksmtuned"
@@ -22,9 +23,11 @@ typedef struct KsmHost {
 void ksm_host_init(KsmHost *host);
 void ksm_host_clear(KsmHost *host);
 
-/* Options for each of them.  What is given will be in @given, else NULL. */
-void ksm_host_add_options(GOptionContext *context, KsmHost *given);
-/* What is @given instead of what @host has; it is empty then. */
-void ksm_host_update(KsmHost *host, KsmHost *given);
+/*
+ * Parse @context with options for each of them: what is given replaces what
+ * @host has.
+ */
+bool ksm_host_parse_options(KsmHost *host, GOptionContext *context, int *argc,
+                            char ***argv, GError **error);
 
 #endif

@@ -80,18 +80,16 @@ static bool options_parse(Options *options, int argc, char **argv)
     };
     g_autoptr(GOptionContext) context = g_option_context_new(NULL);
     g_autoptr(GError) error = NULL;
-    KsmHost given;
 
     g_option_context_set_summary(context, "Tells Prometheus what is merged on "
                                  "this host.");
     g_option_context_add_main_entries(context, entries, NULL);
-    ksm_host_add_options(context, &given);
-    if (!g_option_context_parse(context, &argc, &argv, &error)) {
+    ksm_host_init(&options->host);
+    if (!ksm_host_parse_options(&options->host, context, &argc, &argv,
+                                &error)) {
         message("%s: see --help", error->message);
         return false;
     }
-    ksm_host_init(&options->host);
-    ksm_host_update(&options->host, &given);
     return options_check(options, argc, argv);
 }
 

@@ -12,15 +12,12 @@
 static bool options_parse(GOptionContext *context, KsmHost *host,
                           int *argc, char ***argv)
 {
-    KsmHost given;
     g_autoptr(GError) error = NULL;
 
-    ksm_host_add_options(context, &given);
-    if (!g_option_context_parse(context, argc, argv, &error)) {
+    if (!ksm_host_parse_options(host, context, argc, argv, &error)) {
         ksmctl_error("%s: see --help", error->message);
         return false;
     }
-    ksm_host_update(host, &given);
     return true;
 }
 

@@ -99,7 +99,6 @@ static bool options_parse(Options *options, int *argc, char ***argv)
         { NULL }
     };
     g_autoptr(GOptionContext) context = g_option_context_new(NULL);
-    KsmHost given;
     g_autoptr(GError) error = NULL;
 
     g_option_context_set_summary(context,
@@ -107,12 +106,10 @@ static bool options_parse(Options *options, int *argc, char ***argv)
                                  "a twin, and runs ksmd while they need it.");
     g_option_context_add_main_entries(context, entries, NULL);
     ksm_host_init(&options->host);
-    ksm_host_add_options(context, &given);
-    if (!g_option_context_parse(context, argc, argv, &error)) {
+    if (!ksm_host_parse_options(&options->host, context, argc, argv, &error)) {
         ksmtuned_log(KSMTUNED_LOG_ERROR, "%s: see --help", error->message);
         return false;
     }
-    ksm_host_update(&options->host, &given);
     if (*argc > 1) {
         ksmtuned_log(KSMTUNED_LOG_ERROR, "'%s': not an option: see --help",
                      (*argv)[1]);
@@ -303,7 +300,7 @@ static void ksmtuned_raise_limits(void)
 
 static int ksmtuned_serve(Ksmtuned *k)
 {
-    k->shared.page_size = sysconf(_SC_PAGESIZE);
+    k->shared.page_size = ksm_page_size();
     k->shared.entries_max = host_pages(k->options.host.proc_root,
                                        k->shared.page_size);
     k->shared.proc_root = k->options.host.proc_root;
