@@ -147,7 +147,6 @@ void ksmtuned_ksmd_read(KsmtunedKsmd *ksmd, KsmtunedKsmdReadings *readings)
                          cpu_known ? readings->cpu_ns : 0;
     readings->runs = ksmtuned_ksmd_runs(ksmd);
     readings->full_scans = ksmd_get_number(ksmd, "full_scans");
-    readings->shared_pages = ksmd_get_number(ksmd, "pages_shared");
     readings->merged_pages = ksmd_get_number(ksmd, "pages_sharing") +
                              ksmd_get_number(ksmd, "ksm_zero_pages");
 }

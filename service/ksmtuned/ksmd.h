@@ -33,7 +33,6 @@ typedef struct KsmtunedKsmdReadings {
     uint64_t progress;          /* changes while ksmd works; any unit */
     uint64_t full_scans;
     uint64_t merged_pages;      /* pages_sharing + ksm_zero_pages */
-    uint64_t shared_pages;      /* pages_shared: what these take */
     uint64_t cpu_ns;            /* where unknown: the time of day it ran */
 } KsmtunedKsmdReadings;
 

@@ -12,6 +12,7 @@
 #include "commitment.h"
 #include "host/memory.h"
 #include "host/mounts.h"
+#include "host/sysfs.h"
 #include "log.h"
 #include "policy-classic.h"
 #include "policy-demand.h"
@@ -102,12 +103,14 @@ static bool tuner_may_decide(const KsmtunedTuner *tuner)
            tuner->settings->policy == KSMTUNED_POLICY_PRESSURE;
 }
 
-static bool tuner_is_full(const KsmtunedTuner *tuner,
-                          const KsmtunedKsmdReadings *ksmd)
+static bool tuner_is_full(const KsmtunedTuner *tuner)
 {
     int64_t limit = tuner->settings->max_kernel_pages;
+    int64_t shared;
 
-    return limit && ksmd->shared_pages >= (uint64_t)limit;
+    return limit && ksm_sysfs_get_number(tuner->host.roots->sysfs_root,
+                                         "pages_shared", &shared) &&
+           shared >= limit;
 }
 
 static void tuner_read(KsmtunedTuner *tuner, KsmtunedDemandReadings *readings)
@@ -122,7 +125,7 @@ static void tuner_read(KsmtunedTuner *tuner, KsmtunedDemandReadings *readings)
         .now_ms = g_get_monotonic_time() / 1000,
         .ksmd_usable = tuner->host.usable,
         .ksmd_runs = ksmd.runs,
-        .full = tuner_is_full(tuner, &ksmd),
+        .full = tuner_is_full(tuner),
         .progress_known = ksmd.progress_known,
         .progress = ksmd.progress,
         .full_scans = ksmd.full_scans,
@@ -361,10 +364,7 @@ static KsmtunedPace tuner_ask_pressure(KsmtunedTuner *tuner,
  */
 static void tuner_admit(KsmtunedTuner *tuner, KsmtunedPace *pace)
 {
-    KsmtunedKsmdReadings ksmd = { 0 };
-
-    ksmtuned_ksmd_read(tuner->host.ksmd, &ksmd);
-    if (!pace->run || !tuner_is_full(tuner, &ksmd)) {
+    if (!pace->run || !tuner_is_full(tuner)) {
         tuner->full_rests = 0;
         return;
     }
@@ -372,9 +372,8 @@ static void tuner_admit(KsmtunedTuner *tuner, KsmtunedPace *pace)
     if (pace->run) {
         tuner->full_rests = 0;
     }
-    ksmtuned_log(KSMTUNED_LOG_DEBUG, "%" G_GUINT64_FORMAT " pages are shared, "
-                 "as many as may be: ksmd %s", ksmd.shared_pages,
-                 pace->run ? "looks whether they still are" : "rests");
+    ksmtuned_log(KSMTUNED_LOG_DEBUG, "as many pages are shared as may be: ksmd "
+                 "%s", pace->run ? "looks whether they still are" : "rests");
 }
 
 /* By the host's memory. */
