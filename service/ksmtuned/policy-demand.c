@@ -131,28 +131,50 @@ static const char *policy_end_reason(KsmtunedDemandPolicy *state,
     return NULL;
 }
 
+/* How many scans those that wait need now; 0 if none. */
+static unsigned policy_scans_to_serve(const KsmtunedDemandPolicy *state,
+                                      const KsmtunedDemandReadings *r,
+                                      const char **why)
+{
+    if (policy_is_many(r) && r->now_ms >= policy_urgent_ms(state, r)) {
+        *why = "many pages wait";
+        return KSMTUNED_POLICY_DEMAND_SCANS;
+    }
+    if (r->waiting_pages &&
+        r->now_ms - r->oldest_ms >= ksmtuned_policy_demand_wait_ms(state)) {
+        *why = "pages have waited long";
+        return KSMTUNED_POLICY_DEMAND_SCANS;
+    }
+    return 0;
+}
+
+/* None is served; but the limit may not be reached any more. */
+static unsigned policy_scans_at_limit(const KsmtunedDemandPolicy *state,
+                                      const KsmtunedDemandReadings *r,
+                                      const char **why)
+{
+    if (r->waiting_pages &&
+        r->now_ms - state->ended_ms >= KSMTUNED_POLICY_FULL_CLEAN_MS) {
+        *why = "pages of guests that left may count as shared";
+        return KSMTUNED_POLICY_CLEANUP_SCANS;
+    }
+    return 0;
+}
+
 /* How many scans are needed now for a task not yet begun; 0 if none. */
 static unsigned policy_scans_needed(KsmtunedDemandPolicy *state,
                                     const KsmtunedDemandReadings *r,
                                     const char **why)
 {
+    unsigned scans;
+
     if (r->now_ms < state->hold_until_ms) {
         return 0;
     }
-    if (!r->full && policy_is_many(r) &&
-        r->now_ms >= policy_urgent_ms(state, r)) {
-        *why = "many pages wait";
-        return KSMTUNED_POLICY_DEMAND_SCANS;
-    }
-    if (!r->full && r->waiting_pages &&
-        r->now_ms - r->oldest_ms >= ksmtuned_policy_demand_wait_ms(state)) {
-        *why = "pages have waited long";
-        return KSMTUNED_POLICY_DEMAND_SCANS;
-    }
-    if (r->full && r->waiting_pages &&
-        r->now_ms - state->ended_ms >= KSMTUNED_POLICY_FULL_CLEAN_MS) {
-        *why = "pages of guests that left may count as shared";
-        return KSMTUNED_POLICY_CLEANUP_SCANS;
+    scans = r->full ? policy_scans_at_limit(state, r, why) :
+                      policy_scans_to_serve(state, r, why);
+    if (scans) {
+        return scans;
     }
     if (r->departures != state->departures_seen) {
         *why = "an engine has left";
