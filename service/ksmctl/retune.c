@@ -22,7 +22,6 @@
 #define BUS_PATH        "/org/qemu/Ksmtuned1"
 /* A hook of libvirt may wait for us. */
 #define BUS_TIMEOUT_MS  1000
-#define DAEMON_NAME     "ksmtuned"
 
 static bool retune_by_bus(void)
 {
@@ -38,26 +37,15 @@ static bool retune_by_bus(void)
     return answer;
 }
 
-/* Any other process would be ended by the signal. */
-static bool retune_is_daemon(const KsmHost *host, pid_t pid)
-{
-    g_autofree char *path = g_strdup_printf("%s/%d/comm", host->proc_root,
-                                            (int)pid);
-    g_autofree char *name = NULL;
-
-    return g_file_get_contents(path, &name, NULL, NULL) &&
-           !strcmp(g_strchomp(name), DAEMON_NAME);
-}
-
 static bool retune_by_signal(const KsmHost *host)
 {
     pid_t pid = ksm_stats_writer(host);
     g_autofree char *none = ksm_stats_no_writer(host);
-    /* A number may be used again; what this is of stays the same. */
     int fd = pid ? pidfd_open(pid, 0) : -1;
     int fault;
 
-    if (fd < 0 || !retune_is_daemon(host, pid)) {
+    /* A number may be used again, and any other process ended by the signal. */
+    if (fd < 0 || ksm_stats_writer(host) != pid) {
         ksmctl_error("retune: %s", none);
         if (fd >= 0) {
             close(fd);

@@ -19,6 +19,7 @@
 
 #include "stats-file.h"
 
+#define DAEMON_NAME             "ksmtuned"
 #define STATS_NAME              "stats.json"
 #define STATS_BYTES_MAX         (4 * 1024 * 1024)
 /* A process ID and a line's end. */
@@ -103,7 +104,8 @@ pid_t ksm_stats_writer(const KsmHost *host)
 {
     g_autofree char *path = g_build_filename(host->runtime_dir, "lock", NULL);
     g_autofree char *text = NULL;
-    g_autofree char *process = NULL;
+    g_autofree char *comm = NULL;
+    g_autofree char *name = NULL;
     guint64 pid = 0;
     int64_t at_us;
 
@@ -112,9 +114,11 @@ pid_t ksm_stats_writer(const KsmHost *host)
                                     NULL)) {
         return 0;
     }
-    /* After a kill, the files stay. */
-    process = g_strdup_printf("%s/%" PRIu64, host->proc_root, (uint64_t)pid);
-    return g_file_test(process, G_FILE_TEST_IS_DIR) ? (pid_t)pid : 0;
+    /* After a kill the files stay, and another process may get the number. */
+    comm = g_strdup_printf("%s/%" PRIu64 "/comm", host->proc_root,
+                           (uint64_t)pid);
+    return g_file_get_contents(comm, &name, NULL, NULL) &&
+           !strcmp(g_strchomp(name), DAEMON_NAME) ? (pid_t)pid : 0;
 }
 
 char *ksm_stats_no_writer(const KsmHost *host)
