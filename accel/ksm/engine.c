@@ -79,8 +79,8 @@ static void run_slice(void *opaque)
         e->prepared_thread = true;
     }
     start = t = now();
+    e->budget.permille = ksm_state_permille(e);
     /* Someone waits for a snapshot to begin: no budget for that. */
-    ksm_engine_apply_budget(e);
     withdraws = e->unmerging & KSM_UNMERGE_SNAPSHOT;
     wake = withdraws ? 0 : ksm_budget_delay(&e->budget, t);
     if (wake) {
@@ -140,22 +140,12 @@ static void start_unmerging(KsmEngine *e, unsigned why)
     ksm_pass_abandon(e);
 }
 
-void ksm_engine_apply_budget(KsmEngine *e)
-{
-    e->budget.permille = e->parameters.max_cpu_percent * 10;
-    /* What a person waits for is no matter of ksmtuned's. */
-    if (!(e->unmerging & KSM_UNMERGE_USER)) {
-        e->budget.permille = MIN(e->budget.permille, e->granted.cpu_permille);
-    }
-}
-
 static void grant(KsmEngine *e, const KsmFrameBudget *budget)
 {
     bool released = e->granted.flags & KSM_BUDGET_RELEASE;
     bool release = budget->flags & KSM_BUDGET_RELEASE;
 
     e->granted = *budget;
-    ksm_engine_apply_budget(e);
     if (release && !released) {
         start_unmerging(e, KSM_UNMERGE_KSMTUNED);
     } else if (released && !release) {
@@ -336,7 +326,6 @@ bool ksm_engine_start(KsmEngine *e, const char *id, AioContext *ctx,
     e->id = id;
     e->ctx = ctx;
     e->granted = unlimited;
-    ksm_engine_apply_budget(e);
     e->budget.filled_at_ns = now();
     ksm_hasher_seed(&e->hasher, seed);
     ksm_twins_init(&e->twins, &e->blocks);

@@ -18,8 +18,6 @@ void ksm_engine_stop(KsmEngine *engine);
 
 /* Parameters changed, or there is something to do: run a slice soon. */
 void ksm_engine_kick(KsmEngine *engine);
-/* Something changed that the CPU budget depends on.  Lock. */
-void ksm_engine_apply_budget(KsmEngine *engine);
 /* Start a pass now. */
 void ksm_engine_scan(KsmEngine *engine);
 /* Give the guest all of its pages again. */

@@ -115,7 +115,7 @@ static KsmInfo *query(KsmObject *ksm)
     info->full_scans = e->full_scans;
     info->cow_breaks = e->cow_breaks;
     info->cpu_ns = e->cpu_ns;
-    info->cpu_permille = e->budget.permille;
+    info->cpu_permille = ksm_state_permille(e);
     info->last_pass_ns = e->last_pass_ns;
     info->metadata_bytes = ksm_report_metadata(e);
     info->figures = g_new(KsmFigures, 1);

@@ -173,7 +173,6 @@ static void lock_engine(KsmObject *ksm)
 static void unlock_engine(KsmObject *ksm)
 {
     if (ksm->running) {
-        ksm_engine_apply_budget(&ksm->engine);
         ksm->engine.next_pass_ns = 0;
         qemu_mutex_unlock(&ksm->engine.lock);
         ksm_engine_kick(&ksm->engine);

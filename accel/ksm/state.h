@@ -111,6 +111,16 @@ static inline bool ksm_state_runs(const KsmEngine *engine)
            !(engine->granted.flags & KSM_BUDGET_RELEASE);
 }
 
+/* The most of a CPU that it may use now, in thousandths. */
+static inline unsigned ksm_state_permille(const KsmEngine *engine)
+{
+    unsigned own = engine->parameters.max_cpu_percent * 10;
+
+    /* What a person waits for is no matter of ksmtuned's. */
+    return engine->unmerging & KSM_UNMERGE_USER ?
+           own : MIN(own, engine->granted.cpu_permille);
+}
+
 /* Will this pass leave a hot page of region @r unarmed?  It is found anyway. */
 static inline bool ksm_state_leaves(const KsmEngine *engine, size_t r,
                                     KsmPage page)

@@ -124,8 +124,8 @@ typedef enum KsmReportState {
 #define KSM_REPORT_UNKNOWN      UINT64_MAX
 
 /*
- * What the engine has done so far, for administrators; sent not
- * more often than each few seconds.  Names mean what they mean in query-ksm.
+ * What the engine has done so far, for administrators; sent not more often
+ * than each few seconds.  Names mean what they mean in query-ksm.
  */
 typedef struct KsmFrameReport {
     uint64_t ram_bytes;         /* that may be merged */
