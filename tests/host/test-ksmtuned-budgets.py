@@ -29,9 +29,6 @@ SETTLED = 1.5
 
 
 class Bed(Daemon):
-    def configure(self, *lines):
-        Path(self.config).write_text('\n'.join([*lines, '']))
-
     def weigh(self, path, weight):
         """Of a cgroup; what is above it weighs as before."""
         directory = Path(self.cgroups + path)

@@ -34,8 +34,7 @@ FIRST = {'run': '1', 'pages_to_scan': '300', 'sleep_millisecs': '10'}
 
 class Bed(Daemon):
     def configure(self, *lines):
-        Path(self.config).write_text('\n'.join(['KSM_POLICY=classic', *lines,
-                                                '']))
+        super().configure('KSM_POLICY=classic', *lines)
 
     def memory(self, available, free=0):
         Path(self.proc, 'meminfo').write_text(

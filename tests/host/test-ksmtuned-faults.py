@@ -29,7 +29,7 @@ sys.path.insert(0, str(TOP / 'tests/vm'))
 
 from ksmtest import cases, sample  # noqa: E402
 from ksmtest.checks import (  # noqa: E402
-    PATIENCE, Failure, Skipped, check, check_equal, wait_for)
+    Failure, Skipped, check, check_equal, wait_for)
 from ksmtest.daemon import Daemon  # noqa: E402
 from ksmtest.engine import Engine  # noqa: E402
 from ksmtest.host import KSM_FILES  # noqa: E402
@@ -144,7 +144,7 @@ def test_killed_again_and_again(daemon):
     for number in range(rounds):
         # By classic the next decision comes at once, by demand in a second.
         policy = 'demand' if number >= rounds * 9 // 10 else 'classic'
-        Path(daemon.config).write_text(f'KSM_POLICY={policy}\n')
+        daemon.configure(f'KSM_POLICY={policy}')
         with crowd.door:
             daemon.launch()
             if number % 2 == 0:
@@ -409,7 +409,7 @@ def test_clock_jumps(daemon):
     if is_wrapped(daemon):
         raise Skipped('libfaketime changes what it is wrapped in, too')
     debug = Path(daemon.root, 'debug')
-    Path(daemon.config).write_text(f'DEBUG=1\nLOGFILE={debug}\n')
+    daemon.configure('DEBUG=1', f'LOGFILE={debug}')
     jump(daemon, 0)
     daemon.start(environment={
         **os.environ, 'LD_PRELOAD': FAKETIME[0], 'FAKETIME_NO_CACHE': '1',

@@ -117,7 +117,7 @@ def test_stats_policy(daemon):
     daemon.wait_stats(policy='demand')
     daemon.stop()
     for policy in 'classic-strict', 'pressure':
-        Path(daemon.config).write_text(f'KSM_POLICY={policy}\n')
+        daemon.configure(f'KSM_POLICY={policy}')
         daemon.start()
         daemon.wait_stats(policy=policy, decisions=0)
         for decisions in 1, 2:

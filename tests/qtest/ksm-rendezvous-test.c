@@ -166,6 +166,12 @@ static KsmFrameReport daemon_report(Daemon *d)
     return report;
 }
 
+static void set_run(Daemon *d, bool run)
+{
+    qtest_qmp_assert_success(d->qts, "{'execute': 'qom-set', 'arguments': {"
+        "'path': '/objects/ksm0', 'property': 'run', 'value': %i}}", run);
+}
+
 static void test_report(void)
 {
     Daemon d = daemon_start("");
@@ -183,8 +189,7 @@ static void test_report(void)
     g_assert_cmpuint(report.cpu_ns, >, 0);
     g_assert_cmpuint(report.metadata_bytes, >, 0);
     /* It says so, too, when it stops. */
-    qtest_qmp_assert_success(d.qts, "{'execute': 'qom-set', 'arguments': {"
-        "'path': '/objects/ksm0', 'property': 'run', 'value': false}}");
+    set_run(&d, false);
     do {
         report = daemon_report(&d);
     } while (report.state != KSM_REPORT_STOPPED);
@@ -293,12 +298,6 @@ static void check_stopped(Daemon *d)
 
     g_assert_cmpstr(qdict_get_str(info, "state"), ==, "stopped");
     qobject_unref(info);
-}
-
-static void set_run(Daemon *d, bool run)
-{
-    qtest_qmp_assert_success(d->qts, "{'execute': 'qom-set', 'arguments': {"
-        "'path': '/objects/ksm0', 'property': 'run', 'value': %i}}", run);
 }
 
 /* Marks go when ksmtuned wants no merging, and come back when it does. */

@@ -83,10 +83,13 @@ class Daemon(Host):
         self.process = None
         check_equal(got, status, "exit status (log: " + self.log() + ")")
 
+    def configure(self, *lines):
+        """What ksmtuned.conf holds."""
+        Path(self.config).write_text("\n".join([*lines, ""]))
+
     def rules(self, *lines):
         """What ksmtuned-domains.conf holds."""
-        with open(self.domains, "w") as f:
-            f.write("\n".join([*lines, ""]))
+        Path(self.domains).write_text("\n".join([*lines, ""]))
 
     def describe(self, pid, cgroup=None, label=None):
         """What /proc says of PID from now on."""
