@@ -133,6 +133,11 @@ void ksm_mount_free(KsmMount *mount)
     g_free(mount);
 }
 
+KsmFigure ksm_mount_saved(const KsmMount *mount)
+{
+    return ksm_saved_bytes(mount->pages_sharing, mount->ksm_zero_pages);
+}
+
 GPtrArray *ksm_mounts_find(const char *ksmfs_root, const char *proc_root)
 {
     GPtrArray *mounts =

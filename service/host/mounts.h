@@ -29,6 +29,9 @@ typedef struct KsmMount {
 
 void ksm_mount_free(KsmMount *mount);
 
+/* What merging saves on it, in bytes. */
+KsmFigure ksm_mount_saved(const KsmMount *mount);
+
 /*
  * All of them, each once, wherever else it is mounted, too.  @ksmfs_root has
  * the files of /sys/fs/ksmfs, @proc_root those of /proc.

@@ -8,6 +8,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "memory.h"
 #include "sysfs.h"
 
 const KsmSysfsValue ksm_sysfs_values[] = {
@@ -91,6 +92,28 @@ KsmFigure ksm_sysfs_figure(const char *root, const char *name)
 
     figure.known = ksm_sysfs_get_number(root, name, &figure.value);
     return figure;
+}
+
+KsmFigure ksm_pages_bytes(KsmFigure pages)
+{
+    pages.known = pages.known && !__builtin_mul_overflow(pages.value,
+                                                         ksm_page_size(),
+                                                         &pages.value);
+    return pages;
+}
+
+KsmFigure ksm_saved_bytes(KsmFigure pages, KsmFigure zero_pages)
+{
+    pages.known = pages.known && !__builtin_add_overflow(pages.value,
+                                                         zero_pages.value,
+                                                         &pages.value);
+    return ksm_pages_bytes(pages);
+}
+
+KsmFigure ksm_sysfs_saved(const char *root)
+{
+    return ksm_saved_bytes(ksm_sysfs_figure(root, "pages_sharing"),
+                           ksm_sysfs_figure(root, "ksm_zero_pages"));
 }
 
 bool ksm_sysfs_set(const char *root, const char *name, const char *value,

@@ -29,6 +29,13 @@ typedef struct KsmFigure {
 /* The same; what isn't there, or is no number, is not known. */
 KsmFigure ksm_sysfs_figure(const char *root, const char *name);
 
+/* @pages in bytes; more than can be is not known. */
+KsmFigure ksm_pages_bytes(KsmFigure pages);
+/* What these save, in bytes.  Older kernels don't count zero pages apart. */
+KsmFigure ksm_saved_bytes(KsmFigure pages, KsmFigure zero_pages);
+/* The same of KSM, whose files are in @root. */
+KsmFigure ksm_sysfs_saved(const char *root);
+
 /* @error has value, path and reason. */
 bool ksm_sysfs_set(const char *root, const char *name, const char *value,
                    GError **error);

@@ -22,8 +22,6 @@
 /* What was lacking may be there again after this time. */
 #define TUNER_RETRY_S           60
 
-/* So that a sum of counters, in KiB, can't overflow. */
-#define TUNER_PAGES_MAX         (UINT64_C(1) << 40)
 /* Decisions at the limit in which ksmd rests, for one in which it runs. */
 #define TUNER_FULL_RESTS        9
 
@@ -310,23 +308,24 @@ static KsmtunedPace tuner_ask_classic(KsmtunedTuner *tuner,
     return pace;
 }
 
+static int64_t tuner_kib(KsmFigure bytes)
+{
+    return bytes.known ? bytes.value / 1024 : 0;
+}
+
+/* By KSM and on all ksmfs. */
 static int64_t tuner_merged_kib(const KsmtunedTuner *tuner)
 {
-    g_autoptr(GPtrArray) mounts =
-        ksm_mounts_find(tuner->host.roots->ksmfs_root,
-                        tuner->host.roots->proc_root);
-    KsmtunedKsmdReadings ksmd = { 0 };
-    uint64_t pages;
+    const KsmHost *roots = tuner->host.roots;
+    g_autoptr(GPtrArray) mounts = ksm_mounts_find(roots->ksmfs_root,
+                                                  roots->proc_root);
+    int64_t kib = tuner_kib(ksm_sysfs_saved(roots->sysfs_root));
     guint i;
 
-    ksmtuned_ksmd_read(tuner->host.ksmd, &ksmd);
-    pages = ksmd.merged_pages;
     for (i = 0; i < mounts->len; i++) {
-        const KsmMount *mount = g_ptr_array_index(mounts, i);
-
-        pages += mount->pages_sharing.value + mount->ksm_zero_pages.value;
+        kib += tuner_kib(ksm_mount_saved(g_ptr_array_index(mounts, i)));
     }
-    return MIN(pages, TUNER_PAGES_MAX) * ksm_page_size() / 1024;
+    return kib;
 }
 
 static KsmtunedPace tuner_ask_pressure(KsmtunedTuner *tuner,

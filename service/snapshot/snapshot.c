@@ -4,7 +4,6 @@
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
 #include "host/ksmd-cpu.h"
-#include "host/memory.h"
 #include "snapshot.h"
 #include "stats-file.h"
 
@@ -87,32 +86,13 @@ static void snapshot_take_engines(KsmSnapshot *snapshot, KsmMeter *meter,
     snapshot->engines = engines;
 }
 
-KsmFigure ksm_pages_bytes(KsmFigure pages)
-{
-    pages.known = pages.known && !__builtin_mul_overflow(pages.value,
-                                                         ksm_page_size(),
-                                                         &pages.value);
-    return pages;
-}
-
-/* Older kernels don't count zero pages apart. */
-static KsmFigure saved_bytes(KsmFigure pages, KsmFigure zero_pages)
-{
-    pages.known = pages.known && !__builtin_add_overflow(pages.value,
-                                                         zero_pages.value,
-                                                         &pages.value);
-    return ksm_pages_bytes(pages);
-}
-
 void ksm_snapshot_take(KsmSnapshot *snapshot, const KsmHost *host,
                        KsmMeter *meter)
 {
     const char *root = host->sysfs_root;
 
     snapshot->run = ksm_sysfs_figure(root, "run");
-    snapshot->saved_bytes =
-        saved_bytes(ksm_sysfs_figure(root, "pages_sharing"),
-                    ksm_sysfs_figure(root, "ksm_zero_pages"));
+    snapshot->saved_bytes = ksm_sysfs_saved(root);
     snapshot->profit_bytes = ksm_sysfs_figure(root, "general_profit");
     snapshot->max_kernel_pages = ksm_sysfs_figure(root, "max_kernel_pages");
     snapshot_take_cpu(snapshot, meter);
@@ -125,9 +105,4 @@ void ksm_snapshot_clear(KsmSnapshot *snapshot)
 {
     g_clear_pointer(&snapshot->guests, g_ptr_array_unref);
     g_clear_pointer(&snapshot->mounts, g_ptr_array_unref);
-}
-
-KsmFigure ksm_mount_saved(const KsmMount *mount)
-{
-    return saved_bytes(mount->pages_sharing, mount->ksm_zero_pages);
 }

@@ -47,9 +47,4 @@ void ksm_snapshot_take(KsmSnapshot *snapshot, const KsmHost *host,
                        KsmMeter *meter);
 void ksm_snapshot_clear(KsmSnapshot *snapshot);
 
-/* In bytes. */
-KsmFigure ksm_mount_saved(const KsmMount *mount);
-/* @pages in bytes. */
-KsmFigure ksm_pages_bytes(KsmFigure pages);
-
 #endif
