@@ -320,6 +320,10 @@ def test_engines_fault(host):
     for pid in '', '61\n', '0\n', '-60\n', 'x\n', '60 ' * 99, '9' * 20:
         lock.write_text(pid)
         check_fault(host, 'does not run')
+    # After a kill, another process has got the number.
+    host.add_process(61, comm='sleep\n')
+    lock.write_text('61\n')
+    check_fault(host, 'does not run')
     lock.write_text(f'{KSMTUNED_PID}\n')
     check('engines_fault' not in host.status(), 'all is well')
     for content, words in (
