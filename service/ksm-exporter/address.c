@@ -33,8 +33,9 @@ static GSocketAddress *address_parse(const char *address, GError **error)
     }
     if (!found) {
         g_set_error(error, G_IO_ERROR, G_IO_ERROR_INVALID_ARGUMENT,
-                    "--listen=%s: not unix:PATH, IPV4:PORT or [IPV6]:PORT",
-                    address);
+                    "--listen=%s: not unix:PATH, IPV4:PORT or [IPV6]:PORT: "
+                    "give one of them, as in 127.0.0.1:%d", address,
+                    EXPORTER_PORT);
     }
     return found;
 }

@@ -122,7 +122,8 @@ static int exporter_write_textfile(const char *path, GBytes *text)
     if (!g_file_set_contents_full(path, data, size,
                                   G_FILE_SET_CONTENTS_CONSISTENT, 0644,
                                   &error)) {
-        message("--textfile: %s", error->message);
+        message("--textfile=%s: %s: make its directory, or give another file",
+                path, error->message);
         return EXIT_FAILURE;
     }
     return EXIT_SUCCESS;
