@@ -36,13 +36,16 @@ def ram_ranges(vm):
 
 
 def memory(pid, ranges):
-    """Bytes that a process has in the ranges: (PSS, huge pages)."""
+    """Bytes that a process has in the ranges: (PSS, huge pages).
+
+    The kernel may have made one mapping of a range and of what is beside it.
+    """
     pss = huge = 0
     inside = False
     for match in SMAPS.finditer(Path(f"/proc/{pid}/smaps").read_bytes()):
         if match[1]:
             begin, end = int(match[1], 16), int(match[2], 16)
-            inside = any(b <= begin and end <= e for b, e in ranges)
+            inside = any(begin < e and b < end for b, e in ranges)
         elif inside and match[3]:
             pss += int(match[3])
         elif inside:

@@ -1,0 +1,13 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The benchmark suite: what merging costs, and what it brings.
+
+bench      what all benchmarks need: programs, rounds, a guest of each kind
+rows       the rows of the report: what was measured, and what it has to be
+ways       ways of merging that are compared
+filled     guests whose memory is filled from outside
+page       the report as a page to look at
+plots      the plots on it
+
+Each other module is a benchmark.  Its ROWS names the rows that it measures, and
+measure(bench) makes them, one by one.
+"""

@@ -1,0 +1,107 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What all benchmarks need: programs, rounds, guests that are filled."""
+
+import contextlib
+import tempfile
+import time
+
+from ksmtest import ksmhost, sample
+from ksmtest.checks import Failure
+
+from .filled import PAGE, FilledGuest
+
+# From one look to the next, in seconds.
+LOOK = 0.02
+
+
+class Bench:
+    """What was asked for on the command line."""
+
+    def __init__(self, qemu, ksmtuned, output, quick, say):
+        self.qemu = qemu
+        self.ksmtuned = ksmtuned
+        self.output = output
+        self.quick = quick
+        self.say = say
+
+    def rounds(self, number):
+        return range(1 if self.quick else number)
+
+    def sized(self, usual, quick):
+        return quick if self.quick else usual
+
+    @contextlib.contextmanager
+    def way(self, kind, **options):
+        """A way of merging, with nothing merged on the host before."""
+        # The path of a socket has to be short.
+        with tempfile.TemporaryDirectory(prefix="ksm-bench-") as directory:
+            with kind(self, directory, **options) as way:
+                yield way
+
+    @contextlib.contextmanager
+    def filled(self, way, contents, **options):
+        """Guests that hold CONTENTS, and are merged that way from start()."""
+        with contextlib.ExitStack() as stack:
+            guests = []
+            for number, content in enumerate(contents):
+                guest = FilledGuest(self.qemu, way.directory,
+                                    f"guest-{number}", content,
+                                    way.options(), **options)
+                stack.enter_context(guest)
+                guest.fill()
+                guests.append(guest)
+            yield guests
+
+
+class Merging:
+    """Guests that are being merged, from start() on.
+
+    Savings are taken from KSM's counter while they come, as it is exact for
+    pages that are no zero pages and in no huge pages; verify() then has the
+    memory of the processes confirm it.
+    """
+
+    def __init__(self, way, guests):
+        self._way = way
+        self._guests = guests
+        self._savings = sample.Savings(guests)
+        self.series = sample.Series()
+        self.saved = 0
+        way.start(guests)
+        self._look()
+
+    def _look(self):
+        self.saved = ksmhost.read("pages_sharing")
+        self.series.add(self.saved, self._way.cpu())
+
+    def wait(self, pages, limit):
+        """Waits until so many pages are saved, or for LIMIT seconds.
+
+        Returns when that was: seconds and CPU seconds by name, or None.
+        """
+        while self.saved < pages and self.series.seconds < limit:
+            time.sleep(LOOK)
+            self._look()
+        return self.series.reached(pages)
+
+    def wait_rest(self, limit=120):
+        """Waits until nothing more is saved, and ksmd has come to rest."""
+        deadline = time.monotonic() + limit
+        since, last = time.monotonic(), self.saved
+        while (time.monotonic() < since + 3 or self._way.is_busy()):
+            if time.monotonic() > deadline:
+                raise Failure(f"{self._way.name}: merging is not over after "
+                              f"{limit} s")
+            time.sleep(10 * LOOK)
+            self._look()
+            if self.saved != last:
+                since, last = time.monotonic(), self.saved
+
+    def verify(self, pages):
+        """Memory is saved, and the guests hold what they held."""
+        saved = self._savings.saved() // PAGE
+        if saved < pages:
+            raise Failure(f"{self._way.name}: {pages} pages are saved by KSM's "
+                          f"counter, and {saved} by the processes' memory")
+        for guest in self._guests:
+            guest.verify()

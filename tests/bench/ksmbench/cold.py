@@ -1,0 +1,91 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Memory that has never been merged: the CPU time that it takes."""
+
+import dataclasses
+
+from . import filled, ways
+from .bench import Merging
+from .rows import Target, row
+
+SHARE = 0.99
+LIMIT = 120
+# What takes minutes is looked at once, and not for longer.
+SLOW_LIMIT = 600
+
+
+@dataclasses.dataclass(frozen=True)
+class Memory:
+    target: Target
+    share: float
+    mean_run: float = 51
+    alike_but_end: bool = False
+    slow_peers: bool = False
+
+    def filling(self, mib):
+        pages = (filled.LastBytesDiffer() if self.alike_but_end
+                 else filled.random_pages)
+        return filled.twins(mib, self.share, self.mean_run, pages)
+
+    def what(self):
+        run = ("single pages at random" if self.mean_run == 1
+               else f"runs of {self.mean_run} pages on average")
+        return (f"{self.share:.0%} of the pages are in both, in {run}"
+                + ("; all pages are alike but for their last 8 bytes"
+                   if self.alike_but_end else ""))
+
+
+ROWS = {
+    "cold-10": Memory(Target(0.15), 0.10),
+    "cold-25": Memory(Target(0.35), 0.25, slow_peers=True),
+    "cold-65": Memory(Target(0.70), 0.65),
+    # As many as their marks may have mappings.
+    "cold-scattered": Memory(Target(1.0), 0.03, mean_run=1),
+    "cold-adversarial": Memory(Target(0.2), 0.25, alike_but_end=True),
+}
+
+
+def merge(bench, kind, filling, limit=LIMIT):
+    """Seconds and CPU seconds to SHARE of what can be saved, or None."""
+    goal = SHARE * filling.savable
+    with bench.way(kind) as way, filled.small_pages(), \
+            bench.filled(way, filling.contents) as guests:
+        merging = Merging(way, guests)
+        reached = merging.wait(goal, limit)
+        merging.verify(min(goal, merging.saved))
+        return reached
+
+
+def cpu(reached):
+    return reached and sum(reached[1].values())
+
+
+def measure_one(bench, name, memory):
+    mib = bench.sized(1024, 256)
+    filling = memory.filling(mib)
+    results = {ways.FullSpeed: [], ways.Engine: []}
+    for _ in bench.rounds(5):
+        for kind, reached in results.items():
+            reached.append(merge(bench, kind, filling))
+            bench.say(f"{name}: {kind.name} {reached[-1]}")
+    slow = {kind: [merge(bench, kind, filling, SLOW_LIMIT)]
+            for kind in (ways.Defaults, ways.Advisor)
+            } if memory.slow_peers and not bench.quick else {}
+    ratios = [engine and plain and cpu(engine) / cpu(plain) for plain, engine
+              in zip(results[ways.FullSpeed], results[ways.Engine])]
+    peers = {}
+    for kind, reached in {**results, **slow}.items():
+        peers[f"{kind.name}, CPU s"] = map(cpu, reached)
+        peers[f"{kind.name}, s"] = [r and r[0] for r in reached]
+    for part in "engine", "ksmtuned", "ksmd":
+        peers[f"qemu-ksm: {part}, CPU s"] = [
+            r and r[1][part] for r in results[ways.Engine]]
+    return row(name, "of ksmd's CPU time at full speed", ratios,
+               f"2 guests of {mib} MiB in small pages; {memory.what()}; CPU "
+               f"time of engines, ksmtuned and ksmd to {SHARE:.0%} of the "
+               "possible savings, over that of ksmd alone", peers=peers,
+               target=memory.target)
+
+
+def measure(bench, wanted):
+    for name in wanted:
+        yield measure_one(bench, name, ROWS[name])

@@ -1,0 +1,61 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The rows of the report: what was measured, and what it has to be.
+
+A row of report.json has
+
+id       as below; what follows a slash tells which of several it is
+value    the median of the rounds, null if there is none
+unit     of the value
+target   what the value has to be, null where there is only something to see
+bound    "most" or "least": which side of the target is right
+met      whether it is; null without a target
+spread   the least and the greatest of the rounds
+peers    figures beside it, by name and unit: medians, too
+how      how it was measured, and how often
+rounds   the value of each round
+"""
+
+import dataclasses
+import statistics
+
+
+@dataclasses.dataclass(frozen=True)
+class Target:
+    value: float
+    bound: str = "most"
+
+    def is_met(self, value):
+        return value is not None and (value <= self.value
+                                      if self.bound == "most"
+                                      else value >= self.value)
+
+
+def median(values):
+    """Of those that there are, None if there are none."""
+    known = [value for value in values if value is not None]
+    return statistics.median(known) if known else None
+
+
+def row(name, unit, rounds, how, *, target=None, peers=()):
+    """ROUNDS: the value of each round.  PEERS: (name, values) pairs."""
+    known = [value for value in rounds if value is not None]
+    # A round without a value is one that failed to get there.
+    value = median(rounds) if len(known) == len(rounds) else None
+    return {
+        "id": name, "value": value, "unit": unit,
+        "target": target and target.value,
+        "bound": target and target.bound,
+        "met": target and target.is_met(value),
+        "spread": [min(known), max(known)] if known else None,
+        "peers": {peer: median(values) for peer, values in dict(peers).items()},
+        "how": f"{how}; {len(rounds)} round{'s' * (len(rounds) > 1)}",
+        "rounds": list(rounds),
+    }
+
+
+def missed(rows):
+    """Lines on targets that are not met."""
+    return [f"target missed: {row['id']} "
+            + ("-" if row["value"] is None else f"{row['value']:.4g}")
+            + f" {row['target']:g}"
+            for row in rows if row["met"] is False]

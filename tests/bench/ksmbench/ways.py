@@ -1,0 +1,132 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Ways of merging, that are compared: ours, and what a user has without it.
+
+A way is a context manager.  In it, guests are started with its options and
+filled; start() then lets merging begin.
+"""
+
+import contextlib
+import json
+from pathlib import Path
+
+from ksmtest import ksmhost, sample
+from ksmtest.ksmtuned import Ksmtuned
+
+
+class Way:
+    """One way; CPU time is counted from start()."""
+
+    name = None
+
+    def __init__(self, bench, directory):
+        self.bench = bench
+        self.directory = directory
+        self._stack = contextlib.ExitStack()
+        self._ksmd = sample.ksmd_pid()
+        self._before = {}
+
+    def __enter__(self):
+        ksmhost.unmerge()
+        return self
+
+    def __exit__(self, *unused):
+        self.stop()
+        self._stack.close()
+
+    def options(self):
+        """More arguments for a guest's QEMU."""
+        return ()
+
+    def start(self, guests):
+        self._guests = guests
+        self._before = self._now()
+        self._begin()
+
+    def stop(self):
+        ksmhost.write("run", 0)
+
+    def is_busy(self):
+        """Is there more to merge, as far as it knows?"""
+        return False
+
+    def cpu(self):
+        """CPU seconds since start(), by what used them."""
+        return {name: value - self._before[name]
+                for name, value in self._now().items()}
+
+    def _begin(self):
+        raise NotImplementedError
+
+    def _now(self):
+        return {"ksmd": sample.cpu_seconds(self._ksmd)}
+
+
+def set_ksmd(**settings):
+    """Settings of KSM, then lets it run; the advisor is none if not named."""
+    for name, value in {"advisor_mode": "none", "smart_scan": 1,
+                        **settings, "run": 1}.items():
+        if ksmhost.read(name) not in (None, value):
+            ksmhost.write(name, value)
+
+
+class FullSpeed(Way):
+    """All memory is mergeable, and ksmd never rests."""
+
+    name = "ksmd-full-speed"
+
+    def _begin(self):
+        set_ksmd(pages_to_scan=20000, sleep_millisecs=0)
+
+
+class Defaults(Way):
+    """As the kernel starts: 100 pages, then 20 ms."""
+
+    name = "ksmd-defaults"
+
+    def _begin(self):
+        set_ksmd(pages_to_scan=100, sleep_millisecs=20)
+
+
+class Advisor(Way):
+    """ksmd chooses its pace for itself, as it is set by default."""
+
+    name = "ksmd-advisor"
+
+    def _begin(self):
+        set_ksmd(pages_to_scan=100, sleep_millisecs=20,
+                 advisor_mode="scan-time")
+
+
+class Engine(Way):
+    """A ksm object in each guest, with default settings, and ksmtuned."""
+
+    name = "qemu-ksm"
+    settings = ""
+
+    def __enter__(self):
+        super().__enter__()
+        self._ksmtuned = self._stack.enter_context(Ksmtuned(
+            self.bench.ksmtuned, self.directory,
+            Path(self.directory) / "ksmtuned.log", settings=self.settings))
+        return self
+
+    def options(self):
+        return ("-object", json.dumps({
+            "qom-type": "ksm", "id": "ksm0", "run": False, "backend": "ksmd",
+            "rendezvous": {"type": "unix",
+                           "path": str(self._ksmtuned.socket)}}))
+
+    def _begin(self):
+        for guest in self._guests:
+            guest.set_ksm("run", True)
+
+    def _now(self):
+        return {"engine": sum(guest.ksm()["cpu-ns"]
+                              for guest in self._guests) / 1e9,
+                "ksmtuned": self._ksmtuned.cpu_seconds(), **super()._now()}
+
+    def is_busy(self):
+        return self._ksmtuned.stats().get("demand_waiting_pages", 0) > 0
+
+    def stop(self):
+        """ksmtuned stops ksmd."""
