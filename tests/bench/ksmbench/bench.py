@@ -10,8 +10,18 @@ from ksmtest.checks import Failure
 
 from .filled import PAGE, FilledGuest
 
+GIB = 1 << 30
+# Of what can be saved: merging is over, where its time is taken.
+SHARE = 0.99
 # From one look to the next, in seconds.
 LOOK = 0.02
+# What has not come until then, in seconds, won't come.
+LIMIT = 120
+
+
+def cpu_sum(parts):
+    """CPU seconds of all that has a part in merging."""
+    return sum(parts.values())
 
 
 class Bench:
@@ -30,11 +40,15 @@ class Bench:
     def sized(self, usual, quick):
         return quick if self.quick else usual
 
+    @staticmethod
+    def directory():
+        """One for a socket, whose path has to be short."""
+        return tempfile.TemporaryDirectory(prefix="ksm-bench-")
+
     @contextlib.contextmanager
     def way(self, kind, **options):
         """A way of merging, with nothing merged on the host before."""
-        # The path of a socket has to be short.
-        with tempfile.TemporaryDirectory(prefix="ksm-bench-") as directory:
+        with self.directory() as directory:
             with kind(self, directory, **options) as way:
                 yield way
 
@@ -61,7 +75,8 @@ class Merging:
     memory of the processes confirm it.
     """
 
-    def __init__(self, way, guests):
+    def __init__(self, way, guests, filling):
+        self.goal = SHARE * filling.savable
         self._way = way
         self._guests = guests
         self._savings = sample.Savings(guests)
@@ -74,17 +89,23 @@ class Merging:
         self.saved = ksmhost.read("pages_sharing")
         self.series.add(self.saved, self._way.cpu())
 
-    def wait(self, pages, limit):
-        """Waits until so many pages are saved, or for LIMIT seconds.
+    def wait(self, limit=LIMIT):
+        """Waits until the goal is reached, or for LIMIT seconds.
 
         Returns when that was: seconds and CPU seconds by name, or None.
         """
-        while self.saved < pages and self.series.seconds < limit:
+        while self.saved < self.goal and self.series.seconds < limit:
             time.sleep(LOOK)
             self._look()
-        return self.series.reached(pages)
+        return self.series.reached(self.goal)
 
-    def wait_rest(self, limit=120):
+    def more(self, pages):
+        """So many more are to be saved; time and CPU time begin anew."""
+        self.goal += SHARE * pages
+        self.series = sample.Series()
+        self._look()
+
+    def wait_rest(self, limit=LIMIT):
         """Waits until nothing more is saved, and ksmd has come to rest."""
         deadline = time.monotonic() + limit
         since, last = time.monotonic(), self.saved
@@ -97,8 +118,9 @@ class Merging:
             if self.saved != last:
                 since, last = time.monotonic(), self.saved
 
-    def verify(self, pages):
+    def verify(self):
         """Memory is saved, and the guests hold what they held."""
+        pages = min(self.saved, self.goal)
         saved = self._savings.saved() // PAGE
         if saved < pages:
             raise Failure(f"{self._way.name}: {pages} pages are saved by KSM's "

@@ -4,11 +4,9 @@
 import dataclasses
 
 from . import filled, ways
-from .bench import Merging
+from .bench import LIMIT, SHARE, Merging, cpu_sum
 from .rows import Target, row
 
-SHARE = 0.99
-LIMIT = 120
 # What takes minutes is looked at once, and not for longer.
 SLOW_LIMIT = 600
 
@@ -46,17 +44,16 @@ ROWS = {
 
 def merge(bench, kind, filling, limit=LIMIT):
     """Seconds and CPU seconds to SHARE of what can be saved, or None."""
-    goal = SHARE * filling.savable
     with bench.way(kind) as way, filled.small_pages(), \
             bench.filled(way, filling.contents) as guests:
-        merging = Merging(way, guests)
-        reached = merging.wait(goal, limit)
-        merging.verify(min(goal, merging.saved))
+        merging = Merging(way, guests, filling)
+        reached = merging.wait(limit)
+        merging.verify()
         return reached
 
 
 def cpu(reached):
-    return reached and sum(reached[1].values())
+    return reached and cpu_sum(reached[1])
 
 
 def measure_one(bench, name, memory):

@@ -7,6 +7,7 @@ hold is written to and verified in /proc/PID/mem, at the speed of memory.
 
 import contextlib
 import ctypes
+import itertools
 import os
 import random
 
@@ -84,6 +85,14 @@ def random_pages(count):
     return os.urandom(count * PAGE)
 
 
+def numbered_pages():
+    """Makes pages that differ from their first bytes on, and is quick."""
+    numbers = itertools.count(1)
+    return lambda count: b"".join(
+        number.to_bytes(8, "little") * (PAGE // 8)
+        for number in itertools.islice(numbers, count))
+
+
 class LastBytesDiffer:
     """Pages that are alike but for their last eight bytes."""
 
@@ -122,7 +131,7 @@ class FilledGuest(vm.VM):
 
     def __init__(self, qemu, directory, name, contents, extra=(), *,
                  mergeable=True, memory="", **options):
-        self._contents = contents
+        self.contents = contents
         machine = "q35,mem-merge=" + ("on" if mergeable else "off")
         if memory:
             machine += ",memory-backend=ram"
@@ -133,7 +142,7 @@ class FilledGuest(vm.VM):
     def fill(self):
         # Not from 0, where firmware may be seen instead.
         self.ram = self.host_address(BASE)
-        self.write(0, self._contents)
+        self.write(0, self.contents)
 
     def write(self, at, data):
         """Writes DATA where it is to be held from now on."""
@@ -142,13 +151,13 @@ class FilledGuest(vm.VM):
             for begin in range(0, len(view), CHUNK):
                 os.pwrite(memory.fileno(), view[begin:begin + CHUNK],
                           self.ram + at + begin)
-        if data is not self._contents:
-            self._contents[at:at + len(data)] = data
+        if data is not self.contents:
+            self.contents[at:at + len(data)] = data
 
     def verify(self):
         """Raises Failure if it does not hold what was written."""
         with open(f"/proc/{self.pid}/mem", "rb", 0) as memory:
-            view = memoryview(self._contents)
+            view = memoryview(self.contents)
             for begin in range(0, len(view), CHUNK):
                 part = view[begin:begin + CHUNK]
                 if os.pread(memory.fileno(), len(part),

@@ -49,6 +49,10 @@ class Way:
         """Is there more to merge, as far as it knows?"""
         return False
 
+    def metadata(self):
+        """Bytes kept of the guests' pages, by those who keep them; not ksmd."""
+        return {}
+
     def cpu(self):
         """CPU seconds since start(), by what used them."""
         return {name: value - self._before[name]
@@ -124,6 +128,13 @@ class Engine(Way):
         return {"engine": sum(guest.ksm()["cpu-ns"]
                               for guest in self._guests) / 1e9,
                 "ksmtuned": self._ksmtuned.cpu_seconds(), **super()._now()}
+
+    def metadata(self):
+        return {"engine": sum(guest.ksm()["metadata-bytes"]
+                              for guest in self._guests),
+                "ksmtuned": self._ksmtuned.stats()["index_bytes"],
+                "ksmtuned, all of its memory":
+                    sample.process_pss(self._ksmtuned.pid)}
 
     def is_busy(self):
         return self._ksmtuned.stats().get("demand_waiting_pages", 0) > 0

@@ -27,6 +27,11 @@ class Measured:
         """Bytes of guest memory that would be in use if none was saved."""
         return self.figures["bytes_after"] + self.figures["bytes_saved"]
 
+    def seconds_up_to(self, part, plain):
+        """Seconds until PART of what PLAIN saves was saved; None if never."""
+        reached = self._merging.up_to(part * plain.get("bytes_saved"))
+        return reached and reached["seconds"]
+
     def cpu_up_to(self, saved):
         """CPU seconds by name until so much was saved, else those in all."""
         if not self._merging:

@@ -1,0 +1,76 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What merging goes on to take when all is merged and nothing is written."""
+
+import time
+from pathlib import Path
+
+from . import filled, ways
+from .bench import GIB, Merging, cpu_sum
+from .filled import PAGE
+from .rows import Target, row
+
+ROWS = {
+    # For each so much of memory.
+    "steady": Target(0.3),
+    "metadata": Target(24),
+}
+PER_GIB = 4
+SHARE = 0.25
+SLABS = Path("/sys/kernel/slab")
+
+
+def ksmd_bytes():
+    """What ksmd keeps in objects of its own, most of it for rmap items."""
+    return sum(int((slab / "total_objects").read_text().split()[0])
+               * int((slab / "slab_size").read_text())
+               for slab in SLABS.glob("ksm_*"))
+
+
+def measure_one(bench, kind, filling, seconds):
+    """Percent of a core; and bytes that are kept, by whom."""
+    before = ksmd_bytes()
+    with bench.way(kind) as way, \
+            bench.filled(way, filling.contents) as guests:
+        merging = Merging(way, guests, filling)
+        merging.wait()
+        merging.wait_rest()
+        start = cpu_sum(way.cpu())
+        time.sleep(seconds)
+        used = cpu_sum(way.cpu()) - start
+        kept = {**way.metadata(), "ksmd": ksmd_bytes() - before}
+        merging.verify()
+        return 100 * used / seconds, kept
+
+
+def measure(bench, wanted):
+    mib = bench.sized(2048, 256)
+    seconds = bench.sized(60, 10)
+    filling = filled.twins(mib, SHARE, 51, filled.numbered_pages())
+    results = {ways.FullSpeed: [], ways.Engine: []}
+    for _ in bench.rounds(3):
+        for kind, found in results.items():
+            found.append(measure_one(bench, kind, filling, seconds))
+            bench.say(f"steady: {kind.name} {found[-1]}")
+    gib = 2 * mib / 1024
+    if "steady" in wanted:
+        yield row("steady", f"% of a core for {PER_GIB} GiB",
+                  [percent * PER_GIB / gib
+                   for percent, _ in results[ways.Engine]],
+                  f"2 guests of {mib} MiB, merged, with {SHARE:.0%} of twins, "
+                  "in which nothing is written; CPU time of engines, ksmtuned "
+                  f"and ksmd in {seconds} s", target=ROWS["steady"],
+                  peers={"ksmd-full-speed, % of a core": [
+                      percent for percent, _ in results[ways.FullSpeed]]})
+    if "metadata" in wanted:
+        pages = gib * GIB / PAGE
+        kept = {kind: [parts for _, parts in found]
+                for kind, found in results.items()}
+        yield row("metadata", "bytes a page",
+                  [(parts["engine"] + parts["ksmtuned"]) / pages
+                   for parts in kept[ways.Engine]],
+                  f"2 guests of {mib} MiB; what engines and ksmtuned keep of "
+                  "them, as they say; ksmd's is that of its slabs",
+                  target=ROWS["metadata"], peers={
+                      f"{kind.name}: {part}": [parts[part] / pages
+                                               for parts in kept[kind]]
+                      for kind in kept for part in kept[kind][0]})
