@@ -26,6 +26,15 @@
 /* Pages of a region where host pages are smallest. */
 #define KSM_REGION_MAX_PAGES 512
 
+/* An unarmed region is read at least once in so many passes. */
+#define KSM_READ_INTERVAL_MAX   64
+/*
+ * An armed one too: writes by DMA into pinned pages can be missed.  Slow
+ * passes: that others are closer together is no reason to read more.  A backend
+ * that tracks misses none, but may have refused pages: any passes then.
+ */
+#define KSM_REHASH_INTERVAL     256
+
 typedef struct KsmRegion {
     /* Pages with these flags: what the page records say, counted. */
     uint16_t twins;
@@ -41,8 +50,11 @@ typedef struct KsmRegion {
     uint16_t interval;
     /* Passes since twins, zeros or marks changed, up to 255. */
     uint8_t quiet;
+    /* Seconds, less one, between two spot checks: 0, or a power of 2 less one */
+    uint8_t restless;
     bool huge:1;            /* one huge page backs it, as last seen */
     bool was_huge:1;        /* one did, ever */
+    bool tried:1;           /* armed as it is of small pages, once */
     bool promoted:1;        /* enough twins: its pages may be marked */
     bool armed:1;           /* the tracker watches it; implies promoted */
     bool settled:1;         /* all was read again since; valid while armed */

@@ -49,12 +49,19 @@ typedef uint64_t KsmPage;
 #define KSM_PAGE_AGE_SHIFT  56
 #define KSM_PAGE_AGE_BITS   3
 #define KSM_PAGE_AGE_MAX    7u
-/* How many passes found it written since it was hashed, up to 7: it is hot. */
+/* How often it was found written, up to 7; forgotten in the long run. */
 #define KSM_PAGE_HEAT_SHIFT 59
 #define KSM_PAGE_HEAT_BITS  3
 #define KSM_PAGE_HEAT_MAX   7u
-/* A page of such heat is volatile: nothing is known of its contents. */
+#define KSM_PAGE_HEAT       MAKE_64BIT_MASK(KSM_PAGE_HEAT_SHIFT, \
+                                            KSM_PAGE_HEAT_BITS)
+/* A page of such heat is volatile: nothing is known of its contents, */
 #define KSM_PAGE_VOLATILE   3u
+/* and it is looked at once in so many seconds, which it has to rest for. */
+static inline unsigned ksm_page_pause(unsigned heat)
+{
+    return 1u << (heat - KSM_PAGE_VOLATILE);
+}
 
 static inline unsigned ksm_page_age(KsmPage page)
 {
@@ -72,13 +79,28 @@ static inline KsmPage ksm_page_set_age(KsmPage page, unsigned age)
                      MIN(age, KSM_PAGE_AGE_MAX));
 }
 
+static inline KsmPage ksm_page_set_heat(KsmPage page, unsigned heat)
+{
+    return deposit64(page, KSM_PAGE_HEAT_SHIFT, KSM_PAGE_HEAT_BITS,
+                     MIN(heat, KSM_PAGE_HEAT_MAX));
+}
+
 /* A pass found @page written. */
 static inline KsmPage ksm_page_written(KsmPage page)
 {
-    unsigned heat = MIN(ksm_page_heat(page) + 1, KSM_PAGE_HEAT_MAX);
-
-    page = deposit64(page, KSM_PAGE_HEAT_SHIFT, KSM_PAGE_HEAT_BITS, heat);
+    page = ksm_page_set_heat(page, ksm_page_heat(page) + 1);
     return ksm_page_set_age(page, 0) | KSM_PAGE_WRITTEN;
+}
+
+/*
+ * @page, which nobody watches, was read again.  One that is written all the
+ * time may read the same now and then: that must not make it cool.
+ */
+static inline KsmPage ksm_page_reread(KsmPage page, bool same)
+{
+    unsigned heat = ksm_page_heat(page);
+
+    return ksm_page_set_heat(page, same ? heat - MIN(heat, 1) : heat + 2);
 }
 
 /* @page, which waits to be hashed, has waited for one more pass. */

@@ -16,6 +16,7 @@
 #include "qemu/timer.h"
 #include "qapi/qapi-events-ksm.h"
 #include "pass.h"
+#include "promotion.h"
 #include "ram.h"
 #include "reader.h"
 #include "trace.h"
@@ -69,25 +70,26 @@ static bool note_written(KsmEngine *e, KsmBlock *block, size_t p, int *budget)
     const size_t r = ksm_block_region_of(block, p);
     const KsmPage merged = ksm_backend_tracks(block) ? KSM_PAGE_TWIN
                                                      : KSM_PAGE_MARKED;
-    KsmPage page = block->pages[p];
+    const KsmPage old = block->pages[p];
+    KsmPage page = ksm_page_written(old);
+    const bool looks = ksm_state_looks_at(e, r, page);
 
-    if (page & KSM_PAGE_POISONED) {
+    if (old & KSM_PAGE_POISONED) {
         return true;
     }
-    e->cow_breaks += (page & (merged | KSM_PAGE_WRITTEN)) == merged;
-    page = ksm_page_written(page);
-    if (ksm_page_heat(page) == KSM_PAGE_VOLATILE) {
+    if ((old & KSM_PAGE_WRITTEN) && !looks) {
+        return false;
+    }
+    e->cow_breaks += (old & (merged | KSM_PAGE_WRITTEN)) == merged;
+    if (ksm_page_heat(page) >= KSM_PAGE_VOLATILE) {
+        *budget -= old & KSM_PAGE_SUBMITTED ? COLLECT_WITHDRAW : 0;
         ksm_backend_withdraw(&e->twins, block, p);
         page &= ~(KSM_PAGE_SUBMITTED | KSM_PAGE_TWIN | KSM_PAGE_ZERO |
                   KSM_PAGE_ZEROPAGE);
-        *budget -= COLLECT_WITHDRAW;
     }
     ksm_block_set_page(block, p, page);
-    if (ksm_state_leaves(e, r, page)) {
-        return false;
-    }
     block->regions[r].pending = true;
-    return true;
+    return looks;
 }
 
 /* As ksm_tracker_written(), of pages [@p, @last). */
@@ -151,6 +153,7 @@ static size_t collect_written(KsmEngine *e, KsmBlock *block, size_t p,
     return p;
 }
 
+/* Find what was written in region @r and in armed ones that follow it. */
 static void collect(KsmEngine *e, KsmBlock *block, size_t r)
 {
     const size_t page_size = qemu_real_host_page_size();
@@ -161,6 +164,10 @@ static void collect(KsmEngine *e, KsmBlock *block, size_t r)
     uint64_t next;
     uint8_t *start;
 
+    if (ksm_promotion_try(e, block, r)) {
+        e->at_region++;
+        return;
+    }
     while (end < block->n_regions && end < r + COLLECT_REGIONS &&
            block->regions[end].armed) {
         end++;
@@ -213,92 +220,6 @@ static bool may_give_back(KsmEngine *e, size_t r)
     return !e->memory_low;
 }
 
-/*
- * Would merging pages of the region be worth it?  What was one huge page when
- * it was found goes on being measured as such.
- */
-static bool is_worth_it(const KsmEngine *e, const KsmRegion *region)
-{
-    unsigned n = region->twins + region->zeros - region->zeropages;
-
-    return n >= (region->was_huge ? e->parameters.huge_split_threshold : 1);
-}
-
-/* Is so little of it alike by now that it may be a huge page again? */
-static bool is_worth_no_more(const KsmEngine *e, const KsmRegion *region)
-{
-    unsigned n = region->twins + region->zeros;
-
-    return region->quiet >= KSM_MARKS_QUIET_PASSES &&
-           n < (region->was_huge ?
-                DIV_ROUND_UP(e->parameters.huge_split_threshold, 2) : 1);
-}
-
-/* Arming splits a huge page at the next write: only if that may save memory. */
-static bool may_arm(const KsmEngine *e, const KsmBlock *block,
-                    const KsmRegion *region)
-{
-    return ksm_tracker_can_arm(&e->tracker) &&
-           (!region->huge || (block->backend->merge && !e->backend_message));
-}
-
-static void arm(KsmEngine *e, KsmBlock *block, size_t r)
-{
-    KsmRegion *region = &block->regions[r];
-    size_t first, last, size;
-    uint8_t *host;
-    int ret;
-
-    size = ksm_regions_memory(block, r, r + 1, &host);
-    ret = ksm_tracker_arm(&e->tracker, host, size);
-    if (ret < 0) {
-        ksm_state_refused(e, -ret);
-        return;
-    }
-    region->armed = true;
-    region->settled = false;
-    /*
-     * What was submitted may have been written since it was read, but has
-     * read the same twice: look again soon, not at all regions at once.  What
-     * has been read once must be read again.
-     */
-    region->due = KSM_READ_INTERVAL_MAX / 2 + r % KSM_READ_INTERVAL_MAX;
-    ksm_region_pages(block, r, &first, &last);
-    for (size_t p = first; p < last; p++) {
-        KsmPage page = block->pages[p];
-
-        if ((page & KSM_PAGE_HASHED) && !(page & KSM_PAGE_SUBMITTED)) {
-            ksm_block_set_page(block, p, page | KSM_PAGE_WRITTEN);
-            region->pending = true;
-        }
-    }
-}
-
-static bool withdraw(KsmEngine *e, KsmBlock *block, size_t r)
-{
-    if (!ksm_marks_withdraw(&e->marks, block, r)) {
-        ksm_state_refused(e, errno);
-        return false;
-    }
-    return true;
-}
-
-/* Neither track nor merge the region; nothing happens if it isn't. */
-static void release(KsmEngine *e, KsmBlock *block, size_t r)
-{
-    KsmRegion *region = &block->regions[r];
-
-    if (!withdraw(e, block, r)) {
-        return;
-    }
-    if (region->armed) {
-        ksm_ram_disarm(e, block, r, r + 1);
-        region->pending = false;
-        region->interval = KSM_READ_INTERVAL_MAX;
-        region->due = region->interval;
-    }
-}
-
 static void mark_phase(KsmEngine *e, KsmBlock *block, size_t r)
 {
     KsmRegion *region = &block->regions[r];
@@ -313,21 +234,10 @@ static void mark_phase(KsmEngine *e, KsmBlock *block, size_t r)
         if (!may_give_back(e, r)) {
             return;
         }
-        withdraw(e, block, r);
+        ksm_promotion_withdraw(e, block, r);
     }
-    if (!region->promoted) {
-        region->promoted = is_worth_it(e, region);
-    } else if (is_worth_no_more(e, region)) {
-        region->promoted = false;
-    }
-    if (!ksm_marks_admit(&e->marks, region)) {
-        release(e, block, r);
-        return;
-    }
-    if (!region->armed && may_arm(e, block, region)) {
-        arm(e, block, r);
-    }
-    if (region->marks_due && !e->backend_message &&
+    if (ksm_promotion_update(e, block, r) &&
+        region->marks_due && !e->backend_message &&
         !ksm_marks_update(&e->marks, block, r)) {
         ksm_state_refused(e, errno);
     }
@@ -353,6 +263,7 @@ static void begin_pass(KsmEngine *e, int64_t now_ns)
     }
     e->pass_started_ns = now_ns;
     e->slow = now_ns - e->slow_ns >= NANOSECONDS_PER_SECOND;
+    e->slow_passes += e->slow;
     e->pass_hashed = 0;
     e->batch_hashed = 0;
     e->pass_found = 0;
@@ -450,7 +361,7 @@ static bool unmerge_step(KsmEngine *e)
         return false;
     }
     if (!block->backend->split) {
-        withdraw(e, block, r);
+        ksm_promotion_withdraw(e, block, r);
     } else if (!split(e, block, r)) {
         return true;
     }

@@ -11,12 +11,13 @@
 #include "reader.h"
 #include "trace.h"
 
-/*
- * An armed one too: writes by DMA into pinned pages can be missed.  Slow
- * passes: that others are closer together is no reason to read more.  A backend
- * that tracks misses none, but may have refused pages: any passes then.
- */
-#define REHASH_INTERVAL     256
+/* A spot check looks at each of a region's pages in turn, not side by side. */
+#define SPOT_STRIDE     197
+/* Seconds between spot checks of a region that never rests, less one. */
+#define RESTLESS_MAX    63
+
+/* What is known of a page whatever it holds. */
+#define KEPT    (KSM_PAGE_MARKED | KSM_PAGE_HEAT)
 
 /* Nothing is known of the page any more, but that it is marked. */
 static void forget(KsmEngine *e, KsmBlock *block, size_t p)
@@ -57,7 +58,7 @@ static void note_zero(KsmEngine *e, KsmBlock *block, size_t p, bool stable,
             state = KSM_PAGE_HASHED;
         }
     }
-    ksm_block_set_page(block, p, (old & KSM_PAGE_MARKED) | state);
+    ksm_block_set_page(block, p, (old & KEPT) | state);
 }
 
 /* The page's @digest is known.  Returns true if it is to be submitted. */
@@ -68,7 +69,7 @@ static bool note_digest(KsmEngine *e, KsmBlock *block, size_t p,
     const bool known = old & (KSM_PAGE_HASHED | KSM_PAGE_ZERO);
     const bool same = (old & KSM_PAGE_HASHED) &&
                       (old & KSM_PAGE_DIGEST) == digest;
-    KsmPage page = digest | (old & KSM_PAGE_MARKED) | KSM_PAGE_HASHED;
+    KsmPage page = digest | (old & KEPT) | KSM_PAGE_HASHED;
     unsigned age;
 
     if (same && (old & KSM_PAGE_SUBMITTED)) {
@@ -89,7 +90,11 @@ static bool note_digest(KsmEngine *e, KsmBlock *block, size_t p,
     }
     news->fresh += !known;
     age = same ? ksm_page_age(old) + 1 : 0;
-    if (armed || age >= e->parameters.stable_passes) {
+    if (!armed && known) {
+        page = ksm_page_reread(page, same);
+    }
+    if (armed || (age >= e->parameters.stable_passes &&
+                  ksm_page_heat(page) < KSM_PAGE_VOLATILE)) {
         news->found++;
         ksm_block_set_page(block, p, page | KSM_PAGE_SUBMITTED);
         return true;
@@ -268,16 +273,17 @@ static bool is_due(KsmEngine *e, KsmBlock *block, size_t r, size_t p)
 {
     const KsmPage page = block->pages[p];
 
-    if (!(page & KSM_PAGE_WRITTEN) || (page & KSM_PAGE_POISONED) ||
-        ksm_state_leaves(e, r, page)) {
+    if (!(page & KSM_PAGE_WRITTEN) || (page & KSM_PAGE_POISONED)) {
         return false;
     }
-    if (ksm_page_age(page) < e->parameters.stable_passes) {
+    if (ksm_state_looks_at(e, r, page)) {
+        if (ksm_page_age(page) >= e->parameters.stable_passes) {
+            return true;
+        }
         ksm_block_set_page(block, p, ksm_page_waited(page));
-        block->regions[r].pending = true;
-        return false;
     }
-    return true;
+    block->regions[r].pending = true;
+    return false;
 }
 
 /*
@@ -342,6 +348,9 @@ static bool read_region(KsmEngine *e, KsmBlock *block, size_t r)
      * What was seen for the first time, or is stable at last, deserves to be
      * looked at soon; what only changes all the time doesn't.
      */
+    if (news->found) {
+        region->restless = 0;
+    }
     if (news->fresh > KSM_BUSY_PAGES || news->found) {
         region->interval = MAX(region->interval / 2, 1);
     } else if (!news->fresh) {
@@ -374,10 +383,66 @@ static void rehash(KsmEngine *e, KsmBlock *block, size_t r)
         KsmPage page = block->pages[p];
 
         if (may_bring_news(block, page)) {
+            page = ksm_page_set_age(page, e->parameters.stable_passes);
             ksm_block_set_page(block, p, KSM_PAGE_WRITTEN |
-                ksm_page_set_age(page, e->parameters.stable_passes));
+                                         ksm_page_set_heat(page, 0));
             block->regions[r].pending = true;
         }
+    }
+}
+
+/*
+ * Does a page of the unarmed region, another one each time, not hold what it
+ * did?  Where much was written, this finds it soon, at next to no cost.
+ */
+static bool is_suspect(KsmEngine *e, KsmBlock *block, size_t r)
+{
+    const KsmHasher *hasher = block->hasher ?: &e->hasher;
+    size_t first, last, p;
+    KsmPageRange range;
+    uint64_t host, next, digest;
+    KsmPage page;
+
+    ksm_region_pages(block, r, &first, &last);
+    p = first + e->slow_passes * SPOT_STRIDE % (last - first);
+    page = block->pages[p];
+    host = (uintptr_t)ksm_block_page_host(block, p);
+    if ((page & KSM_PAGE_POISONED) ||
+        ksm_pagemap_present(&e->pagemap, host,
+                            host + qemu_real_host_page_size(), &range, 1,
+                            &next) != 1) {
+        return false;
+    }
+    if (range.categories & KSM_PAGE_IS_PFNZERO) {
+        return !(page & KSM_PAGE_ZEROPAGE);
+    }
+    switch (ksm_hasher_page(hasher, (void *)(uintptr_t)host,
+                            qemu_real_host_page_size(), &digest)) {
+    case KSM_HASH_ZERO:
+        return !(page & KSM_PAGE_ZERO);
+    case KSM_HASH_OK:
+        return !(page & KSM_PAGE_HASHED) || (page & KSM_PAGE_DIGEST) != digest;
+    default:
+        /* To be met and noted when the region is read. */
+        return false;
+    }
+}
+
+/*
+ * Look at an unarmed region that is not due: has it to be?  If that brings no
+ * page to rest, the next look is twice as far away.
+ */
+static void spot_check(KsmEngine *e, KsmBlock *block, size_t r)
+{
+    KsmRegion *region = &block->regions[r];
+
+    if ((e->slow_passes + r) % (region->restless + 1) == 0 &&
+        is_suspect(e, block, r)) {
+        region->restless = MIN(region->restless * 2 + 1, RESTLESS_MAX);
+        region->interval = 1;
+        region->due = 1;
+        region->tried = false;
+        e->unread = true;
     }
 }
 
@@ -401,12 +466,15 @@ bool ksm_reader_step(KsmEngine *e, KsmBlock *block, size_t r)
     }
     if (region->armed && !region->due) {
         rehash(e, block, r);
-        region->due = REHASH_INTERVAL;
+        region->due = KSM_REHASH_INTERVAL;
         if (!region->settled && !ksm_backend_tracks(block)) {
             /* Many settle before the next slow pass: not all at once. */
             region->due += r % KSM_READ_INTERVAL_MAX;
             region->settled = true;
         }
+    }
+    if (!region->armed && region->due > 1 && e->slow) {
+        spot_check(e, block, r);
     }
     return !(region->armed ? region->pending : !region->due) ||
            read_region(e, block, r);

@@ -8,8 +8,6 @@
 
 #include "state.h"
 
-/* An unarmed region is read at least once in so many passes. */
-#define KSM_READ_INTERVAL_MAX   64
 /* More pages than this: read a region, or start a pass, more often again. */
 #define KSM_BUSY_PAGES          64
 

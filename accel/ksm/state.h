@@ -73,6 +73,7 @@ typedef struct KsmEngine {
     int64_t next_pass_ns;
     bool slow;                      /* the pass is the first one in a second */
     int64_t slow_ns;                /* the next is a second after this */
+    uint64_t slow_passes;
     uint64_t pass_hashed;
     uint64_t pass_found;            /* pages that were found stable */
     uint64_t batch_hashed;          /* since the last pause in mid-pass */
@@ -101,9 +102,6 @@ typedef struct KsmEngine {
 /* Have the kernel arm, merge or split so many at once: a slice is short. */
 #define KSM_BATCH_PAGES         128
 
-/* A page that is written in each pass is armed once in so many. */
-#define KSM_HOT_INTERVAL        16
-
 /* May it merge?  Not if it is off, or ksmtuned has pages given back. */
 static inline bool ksm_state_runs(const KsmEngine *engine)
 {
@@ -121,12 +119,18 @@ static inline unsigned ksm_state_permille(const KsmEngine *engine)
            own : MIN(own, engine->granted.cpu_permille);
 }
 
-/* Will this pass leave a hot page of region @r unarmed?  It is found anyway. */
-static inline bool ksm_state_leaves(const KsmEngine *engine, size_t r,
-                                    KsmPage page)
+/*
+ * Does this pass look at @page of region @r?  At a volatile one only now and
+ * then: that it is written is known, and to arm it costs the guest a fault.
+ */
+static inline bool ksm_state_looks_at(const KsmEngine *engine, size_t r,
+                                      KsmPage page)
 {
-    return ksm_page_heat(page) == KSM_PAGE_HEAT_MAX && !ksm_page_age(page) &&
-           (engine->full_scans + r) % KSM_HOT_INTERVAL;
+    const unsigned heat = ksm_page_heat(page);
+
+    return heat < KSM_PAGE_VOLATILE ||
+           (engine->slow &&
+            (engine->slow_passes + r) % ksm_page_pause(heat) == 0);
 }
 
 /* The phase goes on at the start of @block; NULL: it is done. */

@@ -32,6 +32,8 @@
 #include "log.h"
 #include "report.h"
 
+/* Entries of a frame whose place in the index is asked for ahead. */
+#define PREFETCH_ENTRIES    8
 #define INPUT_SIZE              (sizeof(KsmFrameHeader) + KSM_WIRE_MAX_PAYLOAD)
 #define OUTPUT_PAUSE            (1024 * 1024)
 #define OUTPUT_MAX              (64 * 1024 * 1024)
@@ -356,6 +358,22 @@ static bool client_has_too_much(const KsmtunedClient *client)
            client->entries >= all.entries / all.members;
 }
 
+/* The entry at @at of a frame; those that follow it are asked for ahead. */
+static KsmFrameEntry client_entry(const KsmtunedClient *client,
+                                  const uint8_t *payload, uint32_t length,
+                                  uint32_t at)
+{
+    const uint32_t ahead = at + PREFETCH_ENTRIES * sizeof(KsmFrameEntry);
+    KsmFrameEntry entry;
+
+    if (ahead < length) {
+        memcpy(&entry, payload + ahead, sizeof(entry));
+        ksmtuned_domain_prefetch(client->domain, &entry);
+    }
+    memcpy(&entry, payload + at, sizeof(entry));
+    return entry;
+}
+
 static void client_publish(KsmtunedClient *client, const uint8_t *payload,
                            uint32_t length)
 {
@@ -370,7 +388,7 @@ static void client_publish(KsmtunedClient *client, const uint8_t *payload,
         return;
     }
     for (at = 0; at < length; at += sizeof(entry)) {
-        memcpy(&entry, payload + at, sizeof(entry));
+        entry = client_entry(client, payload, length, at);
         if (client->entries >= shared->entries_max) {
             g_autofree char *reason = NULL;
 
@@ -393,7 +411,7 @@ static void client_withdraw(KsmtunedClient *client, const uint8_t *payload,
     uint32_t at;
 
     for (at = 0; at < length; at += sizeof(entry)) {
-        memcpy(&entry, payload + at, sizeof(entry));
+        entry = client_entry(client, payload, length, at);
         client->entries += ksmtuned_domain_withdraw(client->domain,
                                                     client->id, &entry);
         client->withdrawn++;

@@ -171,6 +171,12 @@ int ksmtuned_domain_withdraw(KsmtunedDomain *domain, uint16_t id,
     return -1;
 }
 
+void ksmtuned_domain_prefetch(const KsmtunedDomain *domain,
+                              const KsmFrameEntry *entry)
+{
+    ksm_index_prefetch(domain->index, entry->digest);
+}
+
 KsmtunedDomainFigures ksmtuned_domain_figures(const KsmtunedDomain *domain)
 {
     return (KsmtunedDomainFigures) {

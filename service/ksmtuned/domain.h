@@ -51,6 +51,10 @@ int ksmtuned_domain_publish(KsmtunedDomain *domain, uint16_t id,
 int ksmtuned_domain_withdraw(KsmtunedDomain *domain, uint16_t id,
                              const KsmFrameEntry *entry);
 
+/* Soon it will be published or withdrawn; changes nothing. */
+void ksmtuned_domain_prefetch(const KsmtunedDomain *domain,
+                              const KsmFrameEntry *entry);
+
 KsmtunedDomainFigures ksmtuned_domain_figures(const KsmtunedDomain *domain);
 
 #endif

@@ -58,6 +58,8 @@
 #define KSM_SLACK_MAX           256u
 #endif
 
+#define CACHE_LINE              64
+
 #define KSM_MIX_ROUNDS          4
 #define KSM_MIX_HALF_BITS       (KSM_INDEX_DIGEST_BITS / 2)
 #define KSM_MIX_HALF_MASK       ((1u << KSM_MIX_HALF_BITS) - 1)
@@ -311,6 +313,17 @@ void ksm_index_free(KsmIndex *index)
         g_free(index->shards[i].slots);
     }
     g_free(index);
+}
+
+void ksm_index_prefetch(const KsmIndex *index, uint64_t digest)
+{
+    uint64_t mixed = ksm_mix(index, digest);
+    const KsmShard *shard = &index->shards[mixed >> KSM_KEY_BITS];
+    const KsmSlot *home = &shard->slots[ksm_shard_home(shard, mixed)];
+
+    /* A search ends some slots on, and a page that is added goes there. */
+    __builtin_prefetch(home, 1);
+    __builtin_prefetch(home + CACHE_LINE / sizeof(KsmSlot), 1);
 }
 
 /* The pages of one digest. */

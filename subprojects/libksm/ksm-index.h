@@ -52,6 +52,12 @@ unsigned ksm_index_publish(KsmIndex *index, uint64_t digest, uint16_t client,
 unsigned ksm_index_withdraw(KsmIndex *index, uint64_t digest, uint16_t client,
                             uint32_t page, KsmIndexRef *peer);
 
+/*
+ * Have the processor bring what publishing or withdrawing @digest will read.
+ * Of many, call it some ahead: else each waits for memory.  Changes nothing.
+ */
+void ksm_index_prefetch(const KsmIndex *index, uint64_t digest);
+
 /* A page of another client lost its last twin. */
 typedef void KsmIndexOrphan(uint64_t digest, KsmIndexRef ref, void *opaque);
 

@@ -241,7 +241,7 @@ static void test_hot_pages(void)
         for (int i = 101; i < 300; i += 2) {
             ksm_write_page(qts, BASE + i * PAGE, 10000 * i + round);
         }
-        if (round % 4 == 3) {
+        if (round % 6 == 3) {
             ksm_write_page(qts, warm, 2000 + round);
         }
         g_assert_false(is_armed(qts, hot));
@@ -249,16 +249,21 @@ static void test_hot_pages(void)
         unarmed += !is_armed(qts, hot);
         g_assert_true(is_armed(qts, warm));
     }
-    /* At the 7th time it is hot; once in 16 it is armed all the same. */
+    /* After three times it is volatile, and armed once in a second or more. */
     g_assert_cmpuint(unarmed, >=, 5);
-    g_assert_cmpuint(unarmed, <=, 6);
+    g_assert_cmpuint(unarmed, <=, 10);
     g_assert_cmpuint(ksm_figure(qts, "pc.ram", "pages-twins"), ==, 98);
     g_assert_cmpuint(ksm_figure(qts, "pc.ram", "pages-zero"), ==, zeros - 100);
 
     /* At rest it is found, if late. */
     ksm_write_page(qts, hot, 1);
     ksm_write_page(qts, warm, 1);
-    for (int i = 0; i < 20; i++) {
+    single_pass(qts);
+    single_pass(qts);
+    g_assert_cmpuint(ksm_figure(qts, "pc.ram", "pages-twins"), ==, 98);
+    for (int i = 0; i < 400 &&
+                    ksm_figure(qts, "pc.ram", "pages-twins") < 100; i++) {
+        g_usleep(100 * 1000);
         single_pass(qts);
     }
     g_assert_cmpuint(ksm_figure(qts, "pc.ram", "pages-twins"), ==, 100);

@@ -10,7 +10,10 @@ import json
 from pathlib import Path
 
 from ksmtest import ksmhost, sample
+from ksmtest.checks import wait_for
 from ksmtest.ksmtuned import Ksmtuned
+
+PASSES_SECONDS = 120
 
 
 class Way:
@@ -44,6 +47,12 @@ class Way:
 
     def stop(self):
         ksmhost.write("run", 0)
+
+    def wait_passes(self, number):
+        """Until all memory was gone through so often."""
+        until = ksmhost.read("full_scans") + number + 1
+        wait_for(lambda: ksmhost.read("full_scans") >= until,
+                 f"{number} scans of ksmd", PASSES_SECONDS)
 
     def is_busy(self):
         """Is there more to merge, as far as it knows?"""
@@ -128,6 +137,10 @@ class Engine(Way):
         return {"engine": sum(guest.ksm()["cpu-ns"]
                               for guest in self._guests) / 1e9,
                 "ksmtuned": self._ksmtuned.cpu_seconds(), **super()._now()}
+
+    def wait_passes(self, number):
+        for guest in self._guests:
+            guest.passes(number)
 
     def metadata(self):
         return {"engine": sum(guest.ksm()["metadata-bytes"]

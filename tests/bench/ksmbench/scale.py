@@ -1,0 +1,80 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What a pass takes in which nothing was written, the more memory there is."""
+
+import statistics
+
+from . import filled, ways
+from .bench import Merging
+from .filled import MIB, PAGE
+from .rows import Target, row
+
+ROWS = {
+    "scale-memory": Target(1),
+    "scale-guests": Target(1),
+}
+GUEST_MIB = 256
+
+
+def pass_cost(bench, sizes, passes):
+    """CPU ms that a pass takes, of all engines together."""
+    pages = filled.numbered_pages()
+    contents, savable = [], 0
+    for mib in sizes:
+        half = pages(mib * MIB // PAGE // 2)
+        savable += len(half) // PAGE
+        # All of it is armed: each page has a twin in its own guest.
+        contents.append(bytearray(half + half))
+    with bench.way(ways.Engine) as way, filled.small_pages(), \
+            bench.filled(way, contents) as guests:
+        merging = Merging(way, guests, filled.Filling(contents, savable))
+        merging.wait()
+        merging.wait_rest()
+        before = [guest.ksm() for guest in guests]
+        for guest in guests:
+            guest.passes(passes)
+        cost = 0
+        for guest, was in zip(guests, before):
+            now = guest.ksm()
+            cost += ((now["cpu-ns"] - was["cpu-ns"])
+                     / (now["full-scans"] - was["full-scans"]))
+        return cost / 1e6
+
+
+def measure_slope(bench, name, what, points, how):
+    """POINTS: (GiB, sizes of guests in MiB)."""
+    passes = bench.sized(50, 20)
+    rounds = []
+    for _ in bench.rounds(3):
+        costs = [(gib, pass_cost(bench, sizes, passes))
+                 for gib, sizes in points]
+        bench.say(f"{name}: {costs}")
+        rounds.append(costs)
+    slopes = [statistics.linear_regression(*zip(*costs)).slope
+              for costs in rounds]
+    middle = [[gib, statistics.median(costs[number][1] for costs in rounds)]
+              for number, (gib, _) in enumerate(points)]
+    return {
+        **row(name, "CPU ms a pass and GiB", slopes,
+              f"{how}, merged, in which nothing is written; slope of "
+              f"a line through the CPU time of engines for one pass, of "
+              f"{passes}", target=ROWS[name], peers={
+                  f"{gib:g} GiB, CPU ms": [cost] for gib, cost in middle}),
+        "series": [{"name": what, "x_unit": "GiB", "unit": "CPU ms a pass",
+                    "points": middle}]}
+
+
+def measure(bench, wanted):
+    if "scale-memory" in wanted:
+        sizes = bench.sized((256, 512, 1024, 2048, 4096, 8192),
+                            (128, 256, 512))
+        yield measure_slope(bench, "scale-memory", "one guest",
+                            [(mib / 1024, [mib]) for mib in sizes],
+                            f"a guest of {sizes[0]} to {sizes[-1]} MiB")
+    if "scale-guests" in wanted:
+        numbers = bench.sized((1, 2, 4, 8, 16), (1, 2, 4))
+        mib = bench.sized(GUEST_MIB, 64)
+        yield measure_slope(bench, "scale-guests", f"guests of {mib} MiB",
+                            [(number * mib / 1024, [mib] * number)
+                             for number in numbers],
+                            f"{numbers[0]} to {numbers[-1]} guests of {mib} "
+                            "MiB")
