@@ -42,7 +42,7 @@ ROWS = {
 }
 
 
-def merge(bench, kind, filling, limit=LIMIT):
+def merge(bench, kind, filling, limit):
     """Seconds and CPU seconds to SHARE of what can be saved, or None."""
     with bench.way(kind) as way, filled.small_pages(), \
             bench.filled(way, filling.contents) as guests:
@@ -60,9 +60,10 @@ def measure_one(bench, name, memory):
     mib = bench.sized(1024, 256)
     filling = memory.filling(mib)
     results = {ways.FullSpeed: [], ways.Engine: []}
+    limit = bench.sized(LIMIT)
     for _ in bench.rounds(5):
         for kind, reached in results.items():
-            reached.append(merge(bench, kind, filling))
+            reached.append(merge(bench, kind, filling, limit))
             bench.say(f"{name}: {kind.name} {reached[-1]}")
     slow = {kind: [merge(bench, kind, filling, SLOW_LIMIT)]
             for kind in (ways.Defaults, ways.Advisor)
