@@ -8,11 +8,13 @@ import time
 from ksmtest import ksmhost, sample
 from ksmtest.checks import Failure
 
-from .filled import PAGE, FilledGuest
+from .filled import MIB, PAGE, FilledGuest
 
 GIB = 1 << 30
 # Of what can be saved: merging is over, where its time is taken.
 SHARE = 0.99
+# The most that a curve has.
+POINTS = 200
 # From one look to the next, in seconds.
 LOOK = 0.02
 # What has not come until then, in seconds, won't come.
@@ -108,6 +110,15 @@ class Merging:
             time.sleep(LOOK)
             self._look()
         return self.series.reached(self.goal)
+
+    def curve(self):
+        """What was saved over time: a series of a row, but for its name."""
+        readings = self.series.readings
+        start = readings[0][0]
+        return {"unit": "MiB saved", "x_unit": "seconds",
+                "points": [[moment - start, saved * PAGE / MIB]
+                           for moment, saved, _
+                           in readings[::len(readings) // POINTS + 1]]}
 
     def more(self, pages):
         """So many more are to be saved; time and CPU time begin anew."""
