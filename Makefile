@@ -8,7 +8,8 @@ KSMTUNED := $(BUILD)/service/ksmtuned
 
 .PHONY: all deps source qemu service guest kmod kmod-install kmod-remove \
         kmod-guest kmod-6.1 kmod-7.3 kmod-debug stock-qemu \
-        original-ksmtuned libvirt promtool run run-arguments \
+        original-ksmtuned libvirt promtool gnuplot run run-arguments \
+        bench bench-arguments \
         check check-all check-kvm-work check-kmod check-kmod-kernels \
         check-kmod-debug check-kmod-static check-kmod-torture \
         check-kmod-install check-sanitize check-fuzz check-valgrind \
@@ -23,6 +24,8 @@ help:
 	@echo "                 GUESTS=4 MEM=256 SECONDS=120 ROUNDS=3 and"
 	@echo "                 BACKEND=auto, ksmd, null, or ksmfs: the module is"
 	@echo "                 loaded, else all runs in an emulated host"
+	@echo "make bench       measure it against ksmd; build/bench/index.html shows"
+	@echo "                 what came out; QUICK=1, ONLY=cold,react"
 	@echo "make check       all tests that fit in half an hour"
 	@echo "make check-all   what takes longer: sanitizers, QEMU's own tests"
 	@echo "make kmod        build the kernel module ksmfs; KDIR="
@@ -102,6 +105,10 @@ promtool: deps
 libvirt: deps
 	@scripts/libvirt
 
+# Draws the plots of benchmarks.
+gnuplot: deps
+	@scripts/deps $(BUILD) gnuplot-nox
+
 kmod-guest: guest
 	@scripts/kmod-build $(BUILD)/guest/headers/build $(BUILD)/kmod-guest W=1
 
@@ -123,8 +130,15 @@ run: run-arguments qemu service guest \
      $(if $(filter ksmfs,$(BACKEND)),kmod-guest)
 	@python3 scripts/run-demo
 
+# Rows that there aren't are refused before anything is built.
+bench-arguments: deps
+	@python3 scripts/run-bench --list > /dev/null
+
+bench: bench-arguments qemu service guest kmod-guest gnuplot
+	@python3 scripts/run-bench
+
 check: qemu service guest kmod-guest stock-qemu original-ksmtuned libvirt \
-       promtool
+       promtool gnuplot
 	tests/run-checks $(BUILD) series engine service qemu qemu-with-ksm host \
 	    libvirt kmod kvm
 
@@ -233,7 +247,7 @@ refresh-patches: source
 
 clean:
 	rm -rf $(BUILD)/qemu $(BUILD)/service $(BUILD)/kmod $(BUILD)/kmod-guest \
-	    $(BUILD)/run $(BUILD)/deb
+	    $(BUILD)/run $(BUILD)/bench $(BUILD)/deb
 
 distclean:
 	rm -rf $(BUILD)

@@ -9,8 +9,6 @@
 # What it does with guests on ksmfs is in tests/kvm/test-kvm-run.py.
 
 import argparse
-import importlib.machinery
-import importlib.util
 import json
 import os
 import subprocess
@@ -20,7 +18,7 @@ from pathlib import Path
 TOP = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(TOP / 'tests/vm'))
 
-from ksmtest import cases, kmod  # noqa: E402
+from ksmtest import cases, kmod, programs  # noqa: E402
 from ksmtest.checks import check, check_equal  # noqa: E402
 
 SCRIPT = TOP / 'scripts/run-demo'
@@ -110,15 +108,6 @@ def test_obstacles(bed):
     obstacle('run as root', there, capabilities=without[kmod.CAP_SYS_ADMIN])
 
 
-def load():
-    """The script as a module."""
-    loader = importlib.machinery.SourceFileLoader('run_demo', str(SCRIPT))
-    demo = importlib.util.module_from_spec(
-        importlib.util.spec_from_loader('run_demo', loader))
-    loader.exec_module(demo)
-    return demo
-
-
 class Screen:
     """A terminal that remembers."""
 
@@ -134,7 +123,7 @@ class Screen:
 
 def test_relay(bed):
     """what is printed in an emulated host is shown, and its report is kept"""
-    demo, screen = load(), Screen()
+    demo, screen = programs.script(SCRIPT), Screen()
     relay = demo.Relay(screen)
     figures = {'guests': 4, 'rounds': [{'engine': None}]}
     for chunk in ('4 guests\n', '[\033[32m##\033[0m--]   1 s\n\n[other]\n',
@@ -152,7 +141,7 @@ def test_emulated_host(bed):
     arguments = argparse.Namespace(
         backend='ksmfs', guests=1, memory_mib=97, seconds=60, rounds=1,
         only='engine', append='ksm.fill=1', host_mib=2304)
-    demo, screen = load(), Screen()
+    demo, screen = programs.script(SCRIPT), Screen()
     # As the script does it: once in a while a guest stops there.
     figures = (demo.run_emulated(arguments, screen, bed.directory)
                or demo.run_emulated(arguments, screen, bed.directory))

@@ -5,8 +5,11 @@ bench      what all benchmarks need: programs, rounds, a guest of each kind
 rows       the rows of the report: what was measured, and what it has to be
 ways       ways of merging that are compared
 filled     guests whose memory is filled from outside
+machine    where and when a report was made
+report     rows and machine, as files
 page       the report as a page to look at
 plots      the plots on it
+rst        the report as a document
 
 Each other module is a benchmark.  Its ROWS names the rows that it measures, and
 measure(bench) makes them, one by one.

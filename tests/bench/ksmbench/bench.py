@@ -8,15 +8,21 @@ import time
 from ksmtest import ksmhost, sample
 from ksmtest.checks import Failure
 
-from .filled import PAGE, FilledGuest
+from .filled import MIB, PAGE, FilledGuest
 
 GIB = 1 << 30
 # Of what can be saved: merging is over, where its time is taken.
 SHARE = 0.99
+# The most that a curve has.
+POINTS = 200
 # From one look to the next, in seconds.
 LOOK = 0.02
 # What has not come until then, in seconds, won't come.
 LIMIT = 120
+# Nothing more is saved, if for so many seconds there was nothing.
+REST = 3
+# A trial has so much less of memory and time than a quick run.
+TRIAL = 16
 
 
 def cpu_sum(parts):
@@ -25,20 +31,26 @@ def cpu_sum(parts):
 
 
 class Bench:
-    """What was asked for on the command line."""
+    """What was asked for on the command line.
 
-    def __init__(self, qemu, ksmtuned, output, quick, say):
+    SIZE is "full", "quick", or "trial": as quick, and with next to no memory.
+    """
+
+    def __init__(self, qemu, ksmtuned, output, size, say):
         self.qemu = qemu
         self.ksmtuned = ksmtuned
         self.output = output
-        self.quick = quick
+        self.quick = size != "full"
         self.say = say
+        self._trial = size == "trial"
 
     def rounds(self, number):
         return range(1 if self.quick else number)
 
-    def sized(self, usual, quick):
-        return quick if self.quick else usual
+    def sized(self, usual, quick=None):
+        """As a quick run has it, if that is something else than USUAL."""
+        size = quick if self.quick and quick is not None else usual
+        return max(1, size // TRIAL) if self._trial else size
 
     @staticmethod
     def directory():
@@ -99,6 +111,15 @@ class Merging:
             self._look()
         return self.series.reached(self.goal)
 
+    def curve(self):
+        """What was saved over time: a series of a row, but for its name."""
+        readings = self.series.readings
+        start = readings[0][0]
+        return {"unit": "MiB saved", "x_unit": "seconds",
+                "points": [[moment - start, saved * PAGE / MIB]
+                           for moment, saved, _
+                           in readings[::len(readings) // POINTS + 1]]}
+
     def more(self, pages):
         """So many more are to be saved; time and CPU time begin anew."""
         self.goal += SHARE * pages
@@ -109,7 +130,8 @@ class Merging:
         """Waits until nothing more is saved, and ksmd has come to rest."""
         deadline = time.monotonic() + limit
         since, last = time.monotonic(), self.saved
-        while (time.monotonic() < since + 3 or self._way.is_busy()):
+        rest = self._way.bench.sized(REST)
+        while (time.monotonic() < since + rest or self._way.is_busy()):
             if time.monotonic() > deadline:
                 raise Failure(f"{self._way.name}: merging is not over after "
                               f"{limit} s")

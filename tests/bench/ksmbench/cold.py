@@ -42,14 +42,17 @@ ROWS = {
 }
 
 
-def merge(bench, kind, filling, limit=LIMIT):
-    """Seconds and CPU seconds to SHARE of what can be saved, or None."""
+def merge(bench, kind, filling, limit):
+    """Seconds and CPU seconds to SHARE of what can be saved, or None.
+
+    And the curve of what was saved until then.
+    """
     with bench.way(kind) as way, filled.small_pages(), \
             bench.filled(way, filling.contents) as guests:
         merging = Merging(way, guests, filling)
         reached = merging.wait(limit)
         merging.verify()
-        return reached
+        return reached, merging.curve()
 
 
 def cpu(reached):
@@ -60,11 +63,14 @@ def measure_one(bench, name, memory):
     mib = bench.sized(1024, 256)
     filling = memory.filling(mib)
     results = {ways.FullSpeed: [], ways.Engine: []}
+    limit = bench.sized(LIMIT)
+    curves = {}
     for _ in bench.rounds(5):
         for kind, reached in results.items():
-            reached.append(merge(bench, kind, filling))
+            found, curves[kind] = merge(bench, kind, filling, limit)
+            reached.append(found)
             bench.say(f"{name}: {kind.name} {reached[-1]}")
-    slow = {kind: [merge(bench, kind, filling, SLOW_LIMIT)]
+    slow = {kind: [merge(bench, kind, filling, SLOW_LIMIT)[0]]
             for kind in (ways.Defaults, ways.Advisor)
             } if memory.slow_peers and not bench.quick else {}
     ratios = [engine and plain and cpu(engine) / cpu(plain) for plain, engine
@@ -80,7 +86,9 @@ def measure_one(bench, name, memory):
                f"2 guests of {mib} MiB in small pages; {memory.what()}; CPU "
                f"time of engines, ksmtuned and ksmd to {SHARE:.0%} of the "
                "possible savings, over that of ksmd alone", peers=peers,
-               target=memory.target)
+               target=memory.target, series=[
+                   {"name": kind.name, **curve}
+                   for kind, curve in curves.items()])
 
 
 def measure(bench, wanted):

@@ -36,13 +36,13 @@ def merges_undone():
                          re.M)[1])
 
 
-def measure_one(bench, kind, seconds):
+def measure_one(bench, kind, mib, seconds):
     """Percent of a core, and merges undone a second."""
     pages = filled.numbered_pages()
-    versions = [memoryview(bytearray(pages(HOT_MIB * MIB // PAGE)))
-                for _ in range(2)]
+    count = mib * MIB // PAGE
+    versions = [memoryview(bytearray(pages(count))) for _ in range(2)]
     resting = bytearray(b"".join(versions))
-    hot = bytearray(pages(HOT_MIB * MIB // PAGE))
+    hot = bytearray(pages(count))
     with bench.way(kind) as way, filled.small_pages(), \
             bench.filled(way, [resting, hot]) as (other, guest):
         end = multiprocessing.Event()
@@ -66,13 +66,14 @@ def measure_one(bench, kind, seconds):
 
 
 def measure(bench, wanted):
+    mib = bench.sized(HOT_MIB)
     seconds = bench.sized(20, 6)
     results = {ways.Engine: [], ways.FullSpeed: []}
     for _ in bench.rounds(3):
         for kind, found in results.items():
-            found.append(measure_one(bench, kind, seconds))
+            found.append(measure_one(bench, kind, mib, seconds))
             bench.say(f"hot: {kind.name} {found[-1]}")
-    how = (f"a guest of {HOT_MIB} MiB is rewritten all the time, with two "
+    how = (f"a guest of {mib} MiB is rewritten all the time, with two "
            f"contents in turn that another guest has; {seconds} s after as "
            "long a start")
     for name, index, unit in (("hot", 0, "% of a core"),

@@ -22,18 +22,19 @@ LIMIT = 60
 SLOW_LIMIT = 300
 
 
-def filling():
+def filling(twins_mib, written_mib):
     """Two guests with twins, and a part of each that the other hasn't."""
     pages = filled.numbered_pages()
-    twins = pages(TWINS_MIB * MIB // PAGE)
-    contents = [bytearray(twins + pages(WRITTEN_MIB * MIB // PAGE))
+    twins = pages(twins_mib * MIB // PAGE)
+    contents = [bytearray(twins + pages(written_mib * MIB // PAGE))
                 for _ in range(2)]
-    return filled.Filling(contents, TWINS_MIB * MIB // PAGE)
+    return filled.Filling(contents, twins_mib * MIB // PAGE)
 
 
-def measure_one(bench, kind, huge, limit):
+def measure_one(bench, kind, sizes, huge, limit):
     """Seconds from the last byte that is written; None if it takes longer."""
-    known = filling()
+    twins, written = sizes
+    known = filling(*sizes)
     with contextlib.ExitStack() as stack:
         way = stack.enter_context(bench.way(kind))
         if not huge:
@@ -44,9 +45,9 @@ def measure_one(bench, kind, huge, limit):
             raise Failure(f"{way.name}: its guests were not merged")
         merging.wait_rest()
         # The one has it for long; the other writes it now.
-        at = TWINS_MIB * MIB
+        at = twins * MIB
         guests[1].write(at, guests[0].contents[at:])
-        merging.more(WRITTEN_MIB * MIB // PAGE)
+        merging.more(written * MIB // PAGE)
         reached = merging.wait(limit)
         merging.verify()
         return reached and reached[0]
@@ -55,18 +56,21 @@ def measure_one(bench, kind, huge, limit):
 def measure(bench, wanted):
     for name in wanted:
         huge = name.endswith("/huge")
+        twins, written, limit = map(
+            bench.sized, (TWINS_MIB, WRITTEN_MIB, LIMIT))
+        sizes = twins, written
         results = {ways.Engine: [], ways.FullSpeed: []}
         for _ in bench.rounds(5):
             for kind, found in results.items():
-                found.append(measure_one(bench, kind, huge, LIMIT))
+                found.append(measure_one(bench, kind, sizes, huge, limit))
                 bench.say(f"{name}: {kind.name} {found[-1]}")
         if not bench.quick:
-            results[ways.Defaults] = [measure_one(bench, ways.Defaults, huge,
-                                                  SLOW_LIMIT)]
+            results[ways.Defaults] = [measure_one(bench, ways.Defaults, sizes,
+                                                  huge, SLOW_LIMIT)]
         yield row(name, "s", results.pop(ways.Engine),
-                  f"2 guests with {TWINS_MIB} MiB of twins, merged"
-                  f"{', in huge pages' * huge}; one then writes {WRITTEN_MIB} "
-                  "MiB that the other has; time until 99% of it is merged",
+                  f"2 guests with {twins} MiB of twins, merged"
+                  f"{', in huge pages' * huge}; one then writes {written} MiB "
+                  "that the other has; time until 99% of it is merged",
                   target=ROWS[name], peers={
                       f"{kind.name}, s": found
                       for kind, found in results.items()})

@@ -13,6 +13,8 @@ spread   the least and the greatest of the rounds
 peers    figures beside it, by name and unit: medians, too
 how      how it was measured, and how often
 rounds   the value of each round
+series   only where there are some: curves to plot, each with its name, unit,
+         x_unit and points, which are pairs of x and y
 """
 
 import dataclasses
@@ -36,7 +38,7 @@ def median(values):
     return statistics.median(known) if known else None
 
 
-def row(name, unit, rounds, how, *, target=None, peers=()):
+def row(name, unit, rounds, how, *, target=None, peers=(), series=()):
     """ROUNDS: the value of each round.  PEERS: (name, values) pairs."""
     known = [value for value in rounds if value is not None]
     # A round without a value is one that failed to get there.
@@ -50,7 +52,49 @@ def row(name, unit, rounds, how, *, target=None, peers=()):
         "peers": {peer: median(values) for peer, values in dict(peers).items()},
         "how": f"{how}; {len(rounds)} round{'s' * (len(rounds) > 1)}",
         "rounds": list(rounds),
+        **({"series": list(series)} if series else {}),
     }
+
+
+def is_part(peer):
+    """Is it one of the figures that another one is the sum of?"""
+    return ": " in peer
+
+
+def number(value):
+    """A figure for people: three digits, or all that are before the point."""
+    if value is None:
+        return "-"
+    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
+
+
+def measured(row):
+    """The value in words."""
+    return ("no value" if row["value"] is None
+            else f"{number(row['value'])} {row['unit']}")
+
+
+def aim(row):
+    """The target in words."""
+    return ("" if row["target"] is None
+            else f"at {row['bound']} {number(row['target'])}")
+
+
+def verdict(row):
+    """Whether the target is met, and by how much."""
+    if row["target"] is None:
+        return ""
+    word = "met" if row["met"] else "missed"
+    if row["value"] is None:
+        return f"{word}, no value"
+    if row["target"] == 0:
+        return word if row["met"] else f"{word} by {number(row['value'])}"
+    return f"{word}, {row['value'] / row['target']:.2f} of target"
+
+
+def spread(row):
+    """The least and the greatest round in words; one, if they are the same."""
+    return " to ".join(dict.fromkeys(map(number, row["spread"] or ())))
 
 
 def missed(rows):

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """QEMU, ksmtuned and ksmctl: what 'make' has built, or others as asked for."""
 
+import importlib.machinery
+import importlib.util
 import os
 import subprocess
 from pathlib import Path
@@ -35,6 +37,16 @@ def missing(*programs):
         if not os.access(program, os.X_OK):
             return f"{program} is missing: run 'make' to build it"
     return None
+
+
+def script(path):
+    """A Python script as a module."""
+    name = path.name.replace("-", "_")
+    loader = importlib.machinery.SourceFileLoader(name, str(path))
+    module = importlib.util.module_from_spec(
+        importlib.util.spec_from_loader(name, loader))
+    loader.exec_module(module)
+    return module
 
 
 def with_socket(fd, command):

@@ -1,0 +1,71 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Where and when a report was made: machine.json.
+
+date            in UTC, when the run began
+cpu, cores, memory_bytes, kernel
+qemu            its version
+commit          of qemu-ksm; null without git
+size            "full", "quick" or "trial"
+seconds         that the run took, so far if it was not ended
+asked           for each row that was asked for, what it is about
+"""
+
+import os
+import platform
+import re
+import subprocess
+import time
+from pathlib import Path
+
+TOP = Path(__file__).resolve().parents[3]
+SIZES = {"full": "full",
+         "quick": "quick: one round of each, and less memory",
+         "trial": "a trial, whose values say nothing"}
+
+
+def output_of(*command):
+    """The first line that it prints; None if it can't be run, or fails."""
+    try:
+        return subprocess.run(command, check=True, text=True,
+                              stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+                              ).stdout.partition("\n")[0]
+    except (OSError, subprocess.CalledProcessError):
+        return None
+
+
+def cpu_model():
+    models = re.findall(r"^model name\s*: (.*)$",
+                        Path("/proc/cpuinfo").read_text(), re.M)
+    return models[0] if models else platform.machine()
+
+
+def facts(qemu, size, asked):
+    version = output_of(qemu, "--version") or ""
+    return {
+        "date": time.strftime("%Y-%m-%d %H:%M", time.gmtime()),
+        "cpu": cpu_model(),
+        "cores": len(os.sched_getaffinity(0)),
+        "memory_bytes": (os.sysconf("SC_PHYS_PAGES")
+                         * os.sysconf("SC_PAGE_SIZE")),
+        "kernel": f"{platform.system()} {platform.release()}",
+        "qemu": version.removeprefix("QEMU emulator version "),
+        "commit": output_of("git", "-C", TOP, "describe", "--always",
+                            "--dirty", "--exclude=*"),
+        "size": size,
+        "seconds": 0,
+        "asked": asked,
+    }
+
+
+def described(facts):
+    """(what, words) pairs for people."""
+    minutes, seconds = divmod(round(facts["seconds"]), 60)
+    return [
+        ("Date", f"{facts['date']} UTC"),
+        ("Machine", f"{facts['cpu']}, {facts['cores']} cores, "
+                    f"{facts['memory_bytes'] / (1 << 30):.1f} GiB"),
+        ("Kernel", facts["kernel"]),
+        ("QEMU", facts["qemu"]),
+        ("qemu-ksm", facts["commit"] or "not known: no git"),
+        ("Run", f"{SIZES[facts['size']]}; took {minutes} min {seconds} s"),
+    ]
