@@ -127,18 +127,19 @@ class Merging:
         self._look()
 
     def wait_rest(self, limit=LIMIT):
-        """Waits until nothing more is saved, and ksmd has come to rest."""
+        """Waits until nothing more is saved, nor done for it."""
         deadline = time.monotonic() + limit
-        since, last = time.monotonic(), self.saved
+        since, last = time.monotonic(), None
         rest = self._way.bench.sized(REST)
-        while (time.monotonic() < since + rest or self._way.is_busy()):
+        while time.monotonic() < since + rest or self._way.is_busy():
             if time.monotonic() > deadline:
                 raise Failure(f"{self._way.name}: merging is not over after "
                               f"{limit} s")
             time.sleep(10 * LOOK)
             self._look()
-            if self.saved != last:
-                since, last = time.monotonic(), self.saved
+            now = self.saved, self._way.progress()
+            if now != last:
+                since, last = time.monotonic(), now
 
     def verify(self):
         """Memory is saved, and the guests hold what they held."""

@@ -58,6 +58,9 @@ class Way:
         """Is there more to merge, as far as it knows?"""
         return False
 
+    def progress(self):
+        """Something that changes while it does more than to look for work."""
+
     def metadata(self):
         """Bytes kept of the guests' pages, by those who keep them; not ksmd."""
         return {}
@@ -151,6 +154,11 @@ class Engine(Way):
 
     def is_busy(self):
         return self._ksmtuned.stats().get("demand_waiting_pages", 0) > 0
+
+    def progress(self):
+        # What ksmd has merged is taken for written, and hashed once more.
+        return sum(guest.ksm()["figures"]["pages-hashed"]
+                   for guest in self._guests)
 
     def stop(self):
         """ksmtuned stops ksmd."""
