@@ -5,9 +5,11 @@ bench      what all benchmarks need: programs, rounds, a guest of each kind
 rows       the rows of the report: what was measured, and what it has to be
 ways       ways of merging that are compared
 filled     guests whose memory is filled from outside
+working    guests under KVM that go through their memory for ever
 page       the report as a page to look at
 plots      the plots on it
 
 Each other module is a benchmark.  Its ROWS names the rows that it measures, and
-measure(bench) makes them, one by one.
+measure(bench) makes them, one by one.  But merges, cow and slowdown are parts
+of one, nested, which has them measured in an emulated host.
 """
