@@ -33,7 +33,7 @@ from ksmtest.checks import Skipped, check, check_equal  # noqa: E402
 
 SCRIPT = TOP / 'scripts/run-bench'
 # These take too long for a test.
-NOT_TRIED = {'guests'}      # Linux guests boot
+NOT_TRIED = {'guests', 'nested'}    # Linux boots
 
 NUMBER = (int, float)
 # As rows.py describes them; those that may be null have None.

@@ -171,6 +171,8 @@ def test_collapse(bed):
     guest.split()
     guest.set_ksm('run', True)
     guest.wait_known()
+    # Small pages are armed until it is known that none has a twin.
+    guest.wait_figure('pages-tracked', 0)
     for region in range(REGIONS):
         guest.collapse(region)
     guest.check_whole('after MADV_COLLAPSE')

@@ -9,31 +9,27 @@
 #
 # With --count a nanosecond of the emulated host is an instruction.  Counted is
 # all that its only processor does, in whatever task and in interrupts, from
-# the start of merging until 99 % of the pages are merged: see instructions().
+# the start of merging until 99 % of the pages are merged: see
+# ksmtest/instructions.py.
 #
 # Both merge the same: guests are migrated into files, and from these into the
 # memory that is merged, where zero pages are holes then, for both.  They read
 # all of it, so that KVM has it mapped, and are stopped again.
 
-import os
 import sys
-import time
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / 'vm'))
 
-from ksmtest import cases, ksmfs, ksmhost, linux, sample  # noqa: E402
+from ksmtest import (  # noqa: E402
+    cases, instructions, ksmfs, ksmhost, linux)
 from ksmtest.checks import PATIENCE, check  # noqa: E402
 
 GUESTS = 2
 FILL_MIB, UNIQUE_MIB = 12, 12
 HUGE_PAGES = Path('/sys/kernel/mm/transparent_hugepage/enabled')
-# Of the pages that are merged in the end.
-SHARE_MERGED = 0.99
 # What was measured is 5.2 to 5.3.
 TIMES_FEWER = 5
-# So long nothing more is merged, in the end.
-SECONDS_AT_REST = 1
 
 
 class Bed(linux.StockBed):
@@ -75,47 +71,11 @@ class Bed(linux.StockBed):
         return guests
 
 
-def instructions():
-    """What the processor has executed, when it wasn't idle.
-
-    The time of all tasks, with the interrupts in it, less that of this one,
-    which looks.
-    """
-    line, = (line for line
-             in Path('/proc/schedstat').read_text().splitlines()
-             if line.startswith('cpu0 '))
-    return int(line.split()[7]) - time.process_time_ns()
-
-
-def measure(name, start, merged):
-    """Pages merged in the end, and instructions for each."""
-    series = sample.Series()
-    time.sleep(1)
-    before = instructions()
-    start()
-    began = since = time.monotonic()
-    last = 0
-    while not last or time.monotonic() < since + SECONDS_AT_REST:
-        check(time.monotonic() < began + PATIENCE,
-              f'{name}: after {last} pages, more and more are merged')
-        now = merged()
-        series.add(now, {'instructions': instructions() - before})
-        if now != last:
-            last, since = now, time.monotonic()
-        time.sleep(0.01)
-    seconds, took = series.reached(SHARE_MERGED * last)
-    each = took['instructions'] / (SHARE_MERGED * last)
-    print(f'# {name}: {last} pages merged, {SHARE_MERGED:.0%} of them in '
-          f'{seconds:.2f} s by {took["instructions"] / 1e6:.0f} million '
-          f'instructions, {each:.0f} each', flush=True)
-    return last, each
-
-
 def measure_ksmd(bed, files):
     guests = bed.restored(files, lambda unused: 'memory-backend-ram')
-    found = measure('ksmd',
-                    lambda: bed.enter(ksmhost.ksmd(sleep_millisecs=0)),
-                    lambda: ksmhost.read('pages_sharing'))
+    found = instructions.of_merging(
+        'ksmd', lambda: bed.enter(ksmhost.ksmd(sleep_millisecs=0)),
+        lambda: ksmhost.read('pages_sharing'))
     ksmhost.write('run', 0)
     for guest in guests:
         guest.stop()
@@ -136,8 +96,9 @@ def measure_ksmfs(bed, files):
             guest.set_ksm('run', True)
 
     # KSM counts merged zero pages with the others.
-    return measure('ksmfs', start, lambda: (mount['pages_sharing']
-                                            + mount['ksm_zero_pages']))
+    return instructions.of_merging(
+        'ksmfs', start,
+        lambda: mount['pages_sharing'] + mount['ksm_zero_pages'])
 
 
 def test_ksmfs_costs_less(bed):
@@ -155,6 +116,6 @@ def test_ksmfs_costs_less(bed):
 
 
 if __name__ == '__main__':
-    if 'KSM_COUNTED' not in os.environ:
+    if not instructions.counted():
         sys.exit('its emulated host has to count instructions: --count')
     cases.main('Instructions of merging.', globals(), Bed)

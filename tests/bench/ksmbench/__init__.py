@@ -7,10 +7,12 @@ ways       ways of merging that are compared
 filled     guests whose memory is filled from outside
 machine    where and when a report was made
 report     rows and machine, as files
+working    guests under KVM that go through their memory for ever
 page       the report as a page to look at
 plots      the plots on it
 rst        the report as a document
 
 Each other module is a benchmark.  Its ROWS names the rows that it measures, and
-measure(bench) makes them, one by one.
+measure(bench) makes them, one by one.  But merges, cow and slowdown are parts
+of one, nested, which has them measured in an emulated host.
 """

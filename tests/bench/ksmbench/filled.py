@@ -130,13 +130,14 @@ class FilledGuest(vm.VM):
     """A guest that holds what it is filled with."""
 
     def __init__(self, qemu, directory, name, contents, extra=(), *,
-                 mergeable=True, memory="", **options):
+                 accel="qtest", machine="q35", mergeable=True, memory="",
+                 **options):
         self.contents = contents
-        machine = "q35,mem-merge=" + ("on" if mergeable else "off")
+        machine += ",mem-merge=" + ("on" if mergeable else "off")
         if memory:
             machine += ",memory-backend=ram"
         super().__init__(
-            qemu, directory, name, accel="qtest", machine=machine,
+            qemu, directory, name, accel=accel, machine=machine,
             memory_mib=(BASE + len(contents)) // MIB, extra=extra, **options)
 
     def fill(self):

@@ -21,9 +21,10 @@ SLABS = Path("/sys/kernel/slab")
 
 def ksmd_bytes():
     """What ksmd keeps in objects of its own, most of it for rmap items."""
+    # Those of one size may be in one slab, by several names.
     return sum(int((slab / "total_objects").read_text().split()[0])
                * int((slab / "slab_size").read_text())
-               for slab in SLABS.glob("ksm_*"))
+               for slab in {slab.resolve() for slab in SLABS.glob("ksm_*")})
 
 
 def measure_one(bench, kind, filling, seconds):

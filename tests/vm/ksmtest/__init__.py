@@ -18,6 +18,7 @@ engine     a connection to ksmtuned, as the engine makes it
 wire       the frames between engine and ksmtuned
 merging    guests that are merged, by the engine or by ksmd, and measured
 sample     what memory and CPU time the processes take
+instructions  what an emulated host executes for something
 report     figures of a demonstration, and a table of them
 kmod       whether the running kernel can load ksmfs; loads it
 terminal   progress line, tables, and a copy of all that was printed

@@ -50,6 +50,27 @@ def ksmfs_module(kernel):
             else kernel / "kmod") / "ksmfs.ko"
 
 
+def missing(kernel=GUEST, module=True):
+    """What is not built that it needs, and the way out; None if all is.
+
+    MODULE: whether ksmfs has to be there.
+    """
+    unbuilt = programs.missing(*programs.BUILT.values(),
+                               *programs.HELPERS.values())
+    if unbuilt:
+        return unbuilt
+    # The last thing that guest-image makes.
+    for directory in (GUEST, kernel):
+        if not (directory / "recipe").exists():
+            return (f"{directory} is not complete: run scripts/guest-image, "
+                    "with --kernel= for another one")
+    ksmfs = ksmfs_module(kernel)
+    if module and not ksmfs.exists():
+        return (f"{ksmfs} is missing: run 'make kmod-guest', or 'make "
+                "kmod-6.1' or for whichever kernel that is")
+    return None
+
+
 def libraries(binary):
     """The files that the dynamic linker maps for BINARY."""
     listing = subprocess.run(["ldd", binary], stdout=subprocess.PIPE,

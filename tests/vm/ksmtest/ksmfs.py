@@ -152,7 +152,7 @@ class Mount:
         self._options = options
 
     def __enter__(self):
-        self.path.mkdir()
+        self.path.mkdir(exist_ok=True)
         subprocess.run(["mount", "-t", "ksmfs",
                         *(("-o", self._options) if self._options else ()),
                         "ksmfs", self.path], check=True)

@@ -98,13 +98,6 @@ class Guest(VM):
                 names.append(path.read_text().strip())
         return names
 
-    def kvm_figure(self, name):
-        """A figure that KVM has of its processor."""
-        answer, = self.execute("query-stats", {
-            "target": "vcpu",
-            "providers": [{"provider": "kvm", "names": [name]}]})
-        return answer["stats"][0]["value"]
-
     def wait_migration(self, wanted=("completed",), patience=PATIENCE):
         def over():
             info = self.execute("query-migrate")

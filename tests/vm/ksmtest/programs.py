@@ -16,7 +16,8 @@ BUILT = {"qemu": BUILD / "qemu/qemu-system-x86_64",
 PROMTOOL = BUILD / "promtool/promtool"
 # Of the tests of ksmfs.
 HELPERS = {name: BUILD / f"service/ksmfs-{name}"
-           for name in ("collect", "faults", "fuzz", "gup", "stale", "torture")}
+           for name in ("collect", "cow", "faults", "fuzz", "gup", "stale",
+                        "torture")}
 
 
 def program(name):

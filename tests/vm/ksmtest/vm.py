@@ -122,6 +122,13 @@ class VM:
             self.execute("ksm-scan")
             time.sleep(0.005)
 
+    def kvm_figure(self, name):
+        """A figure that KVM has of its processor."""
+        answer, = self.execute("query-stats", {
+            "target": "vcpu",
+            "providers": [{"provider": "kvm", "names": [name]}]})
+        return answer["stats"][0]["value"]
+
     def host_address(self, address):
         """Where in QEMU an address of the guest's RAM is."""
         answer = self.qmp.human(f"gpa2hva {address:#x}")

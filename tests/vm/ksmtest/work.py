@@ -8,11 +8,11 @@ around plays no part.  The engine is turned on and off in turns: what it does
 differs from pass to pass.  Medians of ratios are taken.
 """
 
-import os
 import re
 import statistics
 import time
 
+from . import instructions
 from .checks import check, wait_steady
 
 MERGED_PAGES = 1000
@@ -89,7 +89,7 @@ def check_ratios(bed, merged):
 
     MERGED tells how many pages are merged: all that can be of it are, first.
     """
-    check("KSM_COUNTED" in os.environ,
+    check(instructions.counted(),
           "its emulated host has to count instructions: --count")
     guest, other = bed.filled(2, workload="compare")
     other.execute("stop")

@@ -87,7 +87,7 @@ class Writer:
 
 @functools.lru_cache
 def assemble(source):
-    """A boot sector's bytes."""
+    """The bytes of what is to be at 0x7c00, as a boot sector is."""
     ready = source.with_suffix(".bin")
     if ready.exists():
         # In an emulated host.
