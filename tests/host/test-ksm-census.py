@@ -326,7 +326,7 @@ def test_plot(bed):
     said = [''.join(element.itertext()).strip() for element in svg.iter()
             if element.tag.endswith('}text')]
     for text in ('What merging saves of each guest', 'MiB of guest memory',
-                 'guest', 'zeros', 'within a guest',
+                 'guest (process ID)', 'zeros', 'within a guest',
                  'between guests', 'Runs of pages that have a twin',
                  'pages in a run, from', '% of the mapping', '% with a twin',
                  f'first ({first.pid})', f'second ({second.pid})',
