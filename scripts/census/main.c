@@ -98,6 +98,9 @@ static bool options_parse(Options *options, int argc, char **argv)
         message("%s; see --help", error->message);
         return false;
     }
+    if (!options->proc_root) {
+        options->proc_root = g_strdup("/proc");
+    }
     return options_check(options, argc, argv);
 }
 
@@ -271,7 +274,6 @@ static int census_run(const Options *options)
 int main(int argc, char **argv)
 {
     Options options = {
-        .proc_root = g_strdup("/proc"),
         .threshold = CENSUS_THRESHOLD,
         .pids = g_array_new(false, false, sizeof(pid_t)),
     };

@@ -82,7 +82,7 @@ static void pagemap_scan(int fd, uint64_t start, PagemapPage *pages,
                          size_t number)
 {
     const uint64_t size = ksm_page_size();
-    struct pm_range ranges[ENTRIES];
+    struct pm_range ranges[ENTRIES] = { 0 };    /* for valgrind */
     struct pm_scan scan = {
         .size = sizeof(scan),
         .start = start,

@@ -9,8 +9,8 @@
  * exception.
  *
  * From /proc/PID/mem, and not by process_vm_readv(), which is faster: that pins
- * pages, and since Linux 6.0 a page that ksmd has merged is copied for whoever
- * pins it.  To look would undo the merging.  The guest runs meanwhile.
+ * pages, and the kernel copies one that ksmd has merged for whoever pins it (as
+ * seen on Linux 6.18).  To look would undo the merging.
  */
 #include <errno.h>
 #include <fcntl.h>
