@@ -29,6 +29,15 @@ def memfd(size):
     return mmap.mmap(fd, size)
 
 
+def memfd_twice(size):
+    fd = os.memfd_create('ram')
+    os.ftruncate(fd, size)
+    held.append(mmap.mmap(fd, size))
+    held[-1].madvise(mmap.MADV_DONTFORK)
+    guard()
+    return mmap.mmap(fd, size)
+
+
 def file(size):
     fd = os.memfd_create('ram')
     os.ftruncate(fd, size)
@@ -57,9 +66,10 @@ for kind, pages, contents, read in eval(sys.argv[-1]):
         for i in range(page, page + number):
             part = (data or b'%d ' % os.getpid() + b'%d.' % i) * PAGE
             ram[i * PAGE:(i + 1) * PAGE] = part[:PAGE]
-    for page in read:
-        ram[page * PAGE]
     held.append(ram)
+    for page in read:
+        for each in held:
+            each[page * PAGE]
 guard()
 print('up', flush=True)
 sys.stdin.read()
@@ -108,6 +118,6 @@ class PretendedGuest:
 def ram(pages, *contents, kind="private", read=()):
     """A mapping.  CONTENTS are (PAGE, NUMBER, DATA), where DATA is repeated in
     each page, and empty for pages that are like no others.  The pages in READ
-    are read afterwards.
+    are read afterwards, of this mapping and of those before.
     """
     return kind, pages, contents, read
