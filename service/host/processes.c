@@ -166,14 +166,16 @@ static KsmProcessMerging process_merging(const char *proc_root, const char *pid)
     return merging;
 }
 
-static KsmProcess *process_read(const char *proc_root, const char *pid)
+/* NULL: there is none, or @is_wanted says no to its program's name. */
+static KsmProcess *process_read(const char *proc_root, const char *pid,
+                                bool (*is_wanted)(const char *program))
 {
     gsize size = 0;
     g_autofree char *arguments = process_file(proc_root, pid, "cmdline", &size);
     KsmProcess *process;
 
     /* A kernel thread has none. */
-    if (!arguments || !size || !process_is_qemu(arguments)) {
+    if (!arguments || !size || (is_wanted && !is_wanted(arguments))) {
         return NULL;
     }
     process = g_new0(KsmProcess, 1);
@@ -195,6 +197,13 @@ void ksm_process_free(KsmProcess *process)
     g_free(process);
 }
 
+KsmProcess *ksm_process_find(const char *proc_root, pid_t pid)
+{
+    g_autofree char *number = g_strdup_printf("%ld", (long)pid);
+
+    return process_read(proc_root, number, NULL);
+}
+
 static int process_compare(gconstpointer a, gconstpointer b)
 {
     const KsmProcess *one = *(KsmProcess *const *)a;
@@ -212,7 +221,8 @@ GPtrArray *ksm_processes_find(const char *proc_root)
 
     while (proc && (pid = g_dir_read_name(proc))) {
         KsmProcess *process = g_ascii_isdigit(pid[0]) ?
-                              process_read(proc_root, pid) : NULL;
+                              process_read(proc_root, pid, process_is_qemu) :
+                              NULL;
 
         if (process) {
             g_ptr_array_add(processes, process);

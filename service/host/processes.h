@@ -35,6 +35,12 @@ typedef struct KsmProcess {
 void ksm_process_free(KsmProcess *process);
 
 /*
+ * The process @pid, whatever its program is called.  NULL: there is none, or it
+ * is the kernel's own.
+ */
+KsmProcess *ksm_process_find(const char *proc_root, pid_t pid);
+
+/*
  * All of them, by pid.  A process is one if its program's name says so:
  * qemu-system*, qemu-kvm or kvm.  @proc_root has the files of /proc.  What
  * ends meanwhile is left out.

@@ -41,7 +41,8 @@ def main():
     # ksmd would have to split them first.
     HUGE_PAGES.write_text("never")
     bench = Bench(programs.BUILT["qemu"], programs.BUILT["ksmtuned"],
-                  Path("/tmp"), arguments.quick, print)
+                  Path("/tmp"),
+                  "quick" if arguments.quick else "full", print)
     for part in arguments.parts:
         found = measure(bench, part)
         print(nested.MARK + json.dumps({"part": part, **found}), flush=True)

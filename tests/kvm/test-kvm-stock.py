@@ -13,15 +13,18 @@
 import collections
 import contextlib
 import hashlib
+import json
 import mmap
 import multiprocessing
 import os
+import subprocess
 import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / 'vm'))
 
-from ksmtest import cases, ksmfs, linux, vm, writers  # noqa: E402
+from ksmtest import (  # noqa: E402
+    cases, ksmfs, linux, programs, vm, writers)
 from ksmtest.checks import check, check_equal, wait_for  # noqa: E402
 from ksmtest.ksmfs import PAGE  # noqa: E402
 
@@ -173,6 +176,37 @@ def test_guests_are_merged(bed):
     for guest, checked in zip(guests, before):
         guest.wait_more_checked(checked)
     check(bed.mount['cow_breaks'] > 0, 'no merged page was written')
+
+
+def test_census(bed):
+    """ksm-census finds what guests of a stock QEMU have in memory"""
+    guests = [bed.enter(linux.Guest(
+        bed, f'guest-{number}', ksm=False, number=number,
+        **(bed.on_ksmfs(f'guest-{number}', bed.memory_mib) if on_ksmfs else {})
+        )) for number, on_ksmfs in enumerate((False, True, True))]
+    for guest in guests:
+        guest.wait_console(vm.GUEST_UP, linux.BOOT_SECONDS)
+        guest.execute('stop')
+    allocated = bed.mount['pages_allocated']
+    found = json.loads(subprocess.run(
+        [programs.BUILT['ksm-census'], '--json',
+         *(str(guest.pid) for guest in guests)], check=True,
+        stdout=subprocess.PIPE).stdout)
+    check_equal(bed.mount['pages_allocated'], allocated, 'pages allocated')
+    # Each has its ROMs in private memory.
+    for guest, memory in zip(found['guests'], ('private', 'shared', 'shared')):
+        ram, = (mapping for mapping in guest['mappings']
+                if mapping['pages'] == bed.memory_mib << 20 >> 12)
+        check_equal(ram['memory'], memory, 'memory of its RAM')
+        check(guest['resident_pages'] > MERGED_PAGES, guest)
+    check(found['private']['saved']['between_pages'] > 0, 'ROMs are alike')
+    saved = found['shared']['saved']
+    for kind in 'zero_pages', 'within_pages', 'between_pages':
+        check(saved[kind] > 0, f'{kind}: {saved}')
+    check(saved['between_pages'] > MERGED_PAGES, saved)
+    for guest in guests:
+        guest.execute('cont')
+        guest.wait_more_checked()
 
 
 def test_other_process_sees_all(bed):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""QEMU, ksmtuned and ksmctl: what 'make' has built, or others as asked for."""
+"""QEMU and the services: what 'make' has built, or others as asked for."""
 
 import importlib.machinery
 import importlib.util
@@ -12,7 +12,8 @@ from .checks import PATIENCE, check, check_equal
 BUILD = Path(__file__).resolve().parents[3] / "build"
 BUILT = {"qemu": BUILD / "qemu/qemu-system-x86_64",
          "ksmtuned": BUILD / "service/ksmtuned",
-         "ksmctl": BUILD / "service/ksmctl"}
+         "ksmctl": BUILD / "service/ksmctl",
+         "ksm-census": BUILD / "service/ksm-census"}
 PROMTOOL = BUILD / "promtool/promtool"
 # Of the tests of ksmfs.
 HELPERS = {name: BUILD / f"service/ksmfs-{name}"

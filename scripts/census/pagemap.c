@@ -1,0 +1,121 @@
+/*
+ * What the kernel knows of another process's pages: /proc/PID/pagemap
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ *
+ * Neither way touches a page.  See Documentation/admin-guide/mm/pagemap.rst in
+ * the kernel's source for both.
+ */
+#include <errno.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <unistd.h>
+
+#include "host/memory.h"
+#include "pagemap.h"
+
+#define ENTRY_PRESENT   (UINT64_C(1) << 63)
+#define ENTRY_FRAME     ((UINT64_C(1) << 55) - 1)
+/* Entries that are read at once. */
+#define ENTRIES         512
+
+/* As in linux/fs.h since 6.7: the build's headers may be older. */
+struct pm_range {
+    uint64_t start;
+    uint64_t end;
+    uint64_t categories;
+};
+
+struct pm_scan {
+    uint64_t size;
+    uint64_t flags;
+    uint64_t start;
+    uint64_t end;
+    uint64_t walk_end;
+    uint64_t vec;
+    uint64_t vec_len;
+    uint64_t max_pages;
+    uint64_t category_inverted;
+    uint64_t category_mask;
+    uint64_t category_anyof_mask;
+    uint64_t return_mask;
+};
+
+#define PM_SCAN         _IOWR('f', 16, struct pm_scan)
+#define PM_ZERO_PAGE    (UINT64_C(1) << 5)
+#define PM_HUGE         (UINT64_C(1) << 6)
+
+static bool pagemap_entries(int fd, uint64_t start, PagemapPage *pages,
+                            size_t number)
+{
+    uint64_t entries[ENTRIES];
+    size_t size = number * sizeof(*entries);
+    size_t i;
+
+    /* Less than that is read where its memory is gone. */
+    if (pread(fd, entries, size, start / ksm_page_size() *
+              sizeof(*entries)) != (ssize_t)size) {
+        return false;
+    }
+    for (i = 0; i < number; i++) {
+        bool present = entries[i] & ENTRY_PRESENT;
+
+        pages[i].flags = present ? PAGEMAP_RESIDENT : 0;
+        pages[i].frame = present ? entries[i] & ENTRY_FRAME : 0;
+    }
+    return true;
+}
+
+static void pagemap_set(PagemapPage *page, uint64_t categories)
+{
+    if (categories & PM_HUGE) {
+        page->flags |= PAGEMAP_HUGE;
+    }
+    /* A huge one counts page by page, too. */
+    if (page->flags & PAGEMAP_RESIDENT && categories & PM_ZERO_PAGE) {
+        page->flags = PAGEMAP_ZERO_PAGE;
+    }
+}
+
+/* Where the kernel can't, nothing is added. */
+static void pagemap_scan(int fd, uint64_t start, PagemapPage *pages,
+                         size_t number)
+{
+    const uint64_t size = ksm_page_size();
+    struct pm_range ranges[ENTRIES] = { 0 };    /* for valgrind */
+    struct pm_scan scan = {
+        .size = sizeof(scan),
+        .start = start,
+        .end = start + number * size,
+        .vec = (uintptr_t)ranges,
+        .vec_len = ENTRIES,
+        .category_anyof_mask = PM_HUGE | PM_ZERO_PAGE,
+        .return_mask = PM_HUGE | PM_ZERO_PAGE,
+    };
+    int found = ioctl(fd, PM_SCAN, &scan);
+    int i;
+
+    for (i = 0; i < found; i++) {
+        uint64_t at;
+
+        for (at = ranges[i].start; at < ranges[i].end; at += size) {
+            pagemap_set(&pages[(at - start) / size], ranges[i].categories);
+        }
+    }
+}
+
+bool pagemap_read(int fd, uint64_t start, PagemapPage *pages, size_t number)
+{
+    size_t done, part;
+
+    for (done = 0; done < number; done += part) {
+        uint64_t at = start + done * ksm_page_size();
+
+        part = MIN(number - done, ENTRIES);
+        if (!pagemap_entries(fd, at, pages + done, part)) {
+            return false;
+        }
+        pagemap_scan(fd, at, pages + done, part);
+    }
+    return true;
+}

@@ -1,0 +1,193 @@
+/*
+ * Reads the RAM of a guest: its resident pages, and no others
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ *
+ * To read a hole would populate it, and to read a swapped page would bring it
+ * in.  So pagemap is asked right before each read of up to a region, and what
+ * is resident is read in runs.  A page that goes away in between is the one
+ * exception.
+ *
+ * From /proc/PID/mem, and not by process_vm_readv(), which is faster: that pins
+ * pages, and the kernel copies one that ksmd has merged for whoever pins it (as
+ * seen on Linux 6.18).  To look would undo the merging.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <unistd.h>
+
+#include "host/memory.h"
+#include "pagemap.h"
+#include "reader.h"
+
+typedef struct Reader {
+    CensusGuest *guest;
+    CensusMapping *mapping;
+    unsigned number;            /* of the mapping */
+    Digests *digests;
+    int memory;
+    int pagemap;
+    size_t part;                /* pages of a region */
+    PagemapPage *pages;         /* of one */
+    char *data;                 /* for as many */
+} Reader;
+
+/* The kernel has no memory of it any more. */
+static bool reader_lost(GError **error)
+{
+    g_set_error(error, G_FILE_ERROR, G_FILE_ERROR_NOENT, "it ended while it "
+                "was read: it is left out");
+    return false;
+}
+
+static bool reader_fail(int number, GError **error)
+{
+    g_set_error(error, G_FILE_ERROR, g_file_error_from_errno(number),
+                "can't read its memory: %s", g_strerror(number));
+    return false;
+}
+
+static int reader_open(const char *proc_root, pid_t pid, const char *name,
+                       GError **error)
+{
+    g_autofree char *path = g_strdup_printf("%s/%ld/%s", proc_root, (long)pid,
+                                            name);
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+
+    if (fd < 0) {
+        int number = errno;
+
+        g_set_error(error, G_FILE_ERROR, g_file_error_from_errno(number),
+                    "can't open %s: %s", path, g_strerror(number));
+    }
+    return fd;
+}
+
+static void reader_add(const Reader *reader, const PagemapPage *page,
+                       const char *data, uint64_t number)
+{
+    digests_add(reader->digests, digest_of(data), page->frame, reader->number,
+                number);
+    reader->guest->shares[reader->mapping->pool].resident++;
+    if (page->flags & PAGEMAP_HUGE) {
+        reader->mapping->marks[number] |= CENSUS_HUGE;
+    }
+}
+
+/*
+ * Read @count resident pages, from @page of the mapping on; @known is what
+ * pagemap said of them.
+ */
+static bool reader_run(const Reader *reader, uint64_t page,
+                       const PagemapPage *known, size_t count, GError **error)
+{
+    const size_t size = ksm_page_size();
+    size_t done = 0, read;
+
+    while (done < count) {
+        off_t at = reader->mapping->start + (page + done) * size;
+        ssize_t got = pread(reader->memory, reader->data,
+                            (count - done) * size, at);
+
+        if (!got) {
+            return reader_lost(error);
+        }
+        if (got < 0 && errno == EINTR) {
+            continue;
+        }
+        if (got < 0 && errno != EIO) {
+            return reader_fail(errno, error);
+        }
+        /* The next page can't be read: it has an error, or was unmapped. */
+        if (got < 0) {
+            reader->guest->unreadable++;
+            done++;
+            continue;
+        }
+        for (read = 0; read < got / size; read++, done++) {
+            reader_add(reader, known + done, reader->data + read * size,
+                       page + done);
+        }
+    }
+    return true;
+}
+
+/* The @count pages from @page on, which are at most a region. */
+static bool reader_part(const Reader *reader, uint64_t page, size_t count,
+                        GError **error)
+{
+    const PagemapPage *known = reader->pages;
+    size_t i, first;
+
+    if (!pagemap_read(reader->pagemap,
+                      reader->mapping->start + page * ksm_page_size(),
+                      reader->pages, count)) {
+        return reader_lost(error);
+    }
+    for (i = 0; i < count; i++) {
+        reader->guest->zero_mapped += known[i].flags == PAGEMAP_ZERO_PAGE;
+    }
+    for (i = 0; i < count; i++) {
+        first = i;
+        while (i < count && known[i].flags & PAGEMAP_RESIDENT) {
+            i++;
+        }
+        if (i > first && !reader_run(reader, page + first, known + first,
+                                     i - first, error)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+/* Regions are aligned, as huge pages are. */
+static bool reader_parts(const Reader *reader, GError **error)
+{
+    const uint64_t first = reader->mapping->start / ksm_page_size();
+    uint64_t page = 0;
+
+    while (page < reader->mapping->pages) {
+        size_t count = MIN(reader->part - (first + page) % reader->part,
+                           reader->mapping->pages - page);
+
+        if (!reader_part(reader, page, count, error)) {
+            return false;
+        }
+        page += count;
+    }
+    return true;
+}
+
+bool reader_read(Census *census, unsigned number, const char *proc_root,
+                 Digests *digests, GError **error)
+{
+    CensusMapping *mapping = g_ptr_array_index(census->mappings, number);
+    Reader reader = {
+        .guest = g_ptr_array_index(census->guests, mapping->guest),
+        .mapping = mapping,
+        .number = number,
+        .digests = digests,
+        .memory = -1,
+        .pagemap = -1,
+        .part = CENSUS_REGION_BYTES / ksm_page_size(),
+    };
+    pid_t pid = reader.guest->process->pid;
+    bool done = false;
+
+    reader.memory = reader_open(proc_root, pid, "mem", error);
+    if (reader.memory >= 0) {
+        reader.pagemap = reader_open(proc_root, pid, "pagemap", error);
+    }
+    if (reader.pagemap >= 0) {
+        reader.pages = g_new(PagemapPage, reader.part);
+        reader.data = g_malloc(CENSUS_REGION_BYTES);
+        done = reader_parts(&reader, error);
+        g_free(reader.data);
+        g_free(reader.pages);
+        close(reader.pagemap);
+    }
+    if (reader.memory >= 0) {
+        close(reader.memory);
+    }
+    return done;
+}
