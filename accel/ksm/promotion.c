@@ -60,7 +60,7 @@ static bool arm(KsmEngine *e, KsmBlock *block, size_t r)
     return true;
 }
 
-/* The pages of region @r that have all of @flags, and not @but, are to be read. */
+/* Those pages of region @r are to be read that have @flags, and not @but. */
 static void have_read(KsmBlock *block, size_t r, KsmPage flags, KsmPage but)
 {
     size_t first, last;

@@ -7,6 +7,7 @@ filled; start() then lets merging begin.
 
 import contextlib
 import json
+import os
 from pathlib import Path
 
 from ksmtest import ksmhost, sample
@@ -47,6 +48,24 @@ class Way:
 
     def stop(self):
         ksmhost.write("run", 0)
+
+    def threads(self):
+        """Thread IDs of all that has a part in merging GUESTS, ."""
+        return [self._ksmd]
+
+    @contextlib.contextmanager
+    def pinned(self, guests, cpu):
+        """Meanwhile, all that merges GUESTS has this one core."""
+        self._guests = guests
+        before = {thread: os.sched_getaffinity(thread)
+                  for thread in self.threads()}
+        try:
+            for thread in before:
+                os.sched_setaffinity(thread, {cpu})
+            yield
+        finally:
+            for thread, cpus in before.items():
+                os.sched_setaffinity(thread, cpus)
 
     def wait_passes(self, number):
         """Until all memory was gone through so often."""
@@ -117,6 +136,7 @@ class Engine(Way):
     """A ksm object in each guest, with default settings, and ksmtuned."""
 
     name = "qemu-ksm"
+    backend = "ksmd"
     settings = ""
 
     def __enter__(self):
@@ -128,7 +148,8 @@ class Engine(Way):
 
     def options(self):
         return ("-object", json.dumps({
-            "qom-type": "ksm", "id": "ksm0", "run": False, "backend": "ksmd",
+            "qom-type": "ksm", "id": "ksm0", "run": False,
+            "backend": self.backend,
             "rendezvous": {"type": "unix",
                            "path": str(self._ksmtuned.socket)}}))
 
@@ -140,6 +161,12 @@ class Engine(Way):
         return {"engine": sum(guest.ksm()["cpu-ns"]
                               for guest in self._guests) / 1e9,
                 "ksmtuned": self._ksmtuned.cpu_seconds(), **super()._now()}
+
+    def threads(self):
+        return super().threads() + [
+            int(task) for pid in (self._ksmtuned.pid,
+                                  *(guest.pid for guest in self._guests))
+            for task in os.listdir(f"/proc/{pid}/task")]
 
     def wait_passes(self, number):
         for guest in self._guests:
@@ -162,3 +189,10 @@ class Engine(Way):
 
     def stop(self):
         """ksmtuned stops ksmd."""
+
+
+class Null(Engine):
+    """Engines that find twins, and have nothing merged."""
+
+    name = "qemu-ksm, backend null"
+    backend = "null"
