@@ -135,6 +135,7 @@ bool ksm_promotion_try(KsmEngine *e, KsmBlock *block, size_t r)
     }
     region->tried = true;
     region->promoted = true;
+    region->quiet = 0;
     if (!ksm_marks_admit(&e->marks, region) || !arm(e, block, r)) {
         region->promoted = false;
         return false;

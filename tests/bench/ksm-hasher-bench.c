@@ -9,6 +9,7 @@
  */
 #include "qemu/osdep.h"
 #include "qemu/cutils.h"
+#include "qemu/madvise.h"
 #include "qemu/units.h"
 #include "../../accel/ksm/hasher.h"
 
