@@ -11,7 +11,6 @@
  * within which half, 99 % and all of them were done.  A line of input makes it
  * begin anew, and it answers with one.
  */
-#define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
 #include <glib.h>
