@@ -49,19 +49,14 @@ typedef uint64_t KsmPage;
 #define KSM_PAGE_AGE_SHIFT  56
 #define KSM_PAGE_AGE_BITS   3
 #define KSM_PAGE_AGE_MAX    7u
-/* How often it was found written, up to 7; forgotten in the long run. */
+/* How often it was found written, up to 7; it cools in the long run. */
 #define KSM_PAGE_HEAT_SHIFT 59
 #define KSM_PAGE_HEAT_BITS  3
 #define KSM_PAGE_HEAT_MAX   7u
 #define KSM_PAGE_HEAT       MAKE_64BIT_MASK(KSM_PAGE_HEAT_SHIFT, \
                                             KSM_PAGE_HEAT_BITS)
-/* A page of such heat is volatile: nothing is known of its contents, */
+/* A page of such heat is volatile: nothing is known of its contents. */
 #define KSM_PAGE_VOLATILE   3u
-/* and it is looked at once in so many seconds, which it has to rest for. */
-static inline unsigned ksm_page_pause(unsigned heat)
-{
-    return 1u << (heat - KSM_PAGE_VOLATILE);
-}
 
 static inline unsigned ksm_page_age(KsmPage page)
 {
@@ -85,6 +80,22 @@ static inline KsmPage ksm_page_set_heat(KsmPage page, unsigned heat)
                      MIN(heat, KSM_PAGE_HEAT_MAX));
 }
 
+/*
+ * A page of such @heat, which is volatile, is looked at once in so many
+ * seconds, and has to rest for as long.
+ */
+static inline unsigned ksm_page_pause(unsigned heat)
+{
+    return 1u << (heat - KSM_PAGE_VOLATILE);
+}
+
+static inline KsmPage ksm_page_cooled(KsmPage page)
+{
+    unsigned heat = ksm_page_heat(page);
+
+    return ksm_page_set_heat(page, heat - MIN(heat, 1));
+}
+
 /* A pass found @page written. */
 static inline KsmPage ksm_page_written(KsmPage page)
 {
@@ -98,9 +109,8 @@ static inline KsmPage ksm_page_written(KsmPage page)
  */
 static inline KsmPage ksm_page_reread(KsmPage page, bool same)
 {
-    unsigned heat = ksm_page_heat(page);
-
-    return ksm_page_set_heat(page, same ? heat - MIN(heat, 1) : heat + 2);
+    return same ? ksm_page_cooled(page)
+                : ksm_page_set_heat(page, ksm_page_heat(page) + 2);
 }
 
 /* @page, which waits to be hashed, has waited for one more pass. */

@@ -366,14 +366,11 @@ static bool read_region(KsmEngine *e, KsmBlock *block, size_t r)
 
 static bool may_bring_news(const KsmBlock *block, KsmPage page)
 {
-    if (page & (KSM_PAGE_WRITTEN | KSM_PAGE_POISONED)) {
-        return false;
-    }
     return !ksm_backend_tracks(block) ||
            (page & (KSM_PAGE_HASHED | KSM_PAGE_SUBMITTED)) == KSM_PAGE_HASHED;
 }
 
-/* Have the region's pages hashed again, as if they were written. */
+/* Have the region's pages hashed again, as if they were written; and cool. */
 static void rehash(KsmEngine *e, KsmBlock *block, size_t r)
 {
     size_t first, last;
@@ -382,12 +379,16 @@ static void rehash(KsmEngine *e, KsmBlock *block, size_t r)
     for (size_t p = first; p < last; p++) {
         KsmPage page = block->pages[p];
 
+        if (page & (KSM_PAGE_WRITTEN | KSM_PAGE_POISONED)) {
+            continue;
+        }
+        page = ksm_page_cooled(page);
         if (may_bring_news(block, page)) {
             page = ksm_page_set_age(page, e->parameters.stable_passes);
-            ksm_block_set_page(block, p, KSM_PAGE_WRITTEN |
-                                         ksm_page_set_heat(page, 0));
+            page |= KSM_PAGE_WRITTEN;
             block->regions[r].pending = true;
         }
+        ksm_block_set_page(block, p, page);
     }
 }
 
