@@ -134,7 +134,8 @@ run: run-arguments qemu service guest \
 bench-arguments: deps
 	@python3 scripts/run-bench --list > /dev/null
 
-bench: bench-arguments qemu service guest kmod-guest gnuplot
+bench: bench-arguments qemu service guest kmod-guest original-ksmtuned \
+       gnuplot
 	@python3 scripts/run-bench
 
 check: qemu service guest kmod-guest stock-qemu original-ksmtuned libvirt \

@@ -57,6 +57,7 @@ typedef uint64_t KsmPage;
                                             KSM_PAGE_HEAT_BITS)
 /* A page of such heat is volatile: nothing is known of its contents. */
 #define KSM_PAGE_VOLATILE   3u
+#define KSM_PAGE_PAUSE_MAX_BITS 2u
 
 static inline unsigned ksm_page_age(KsmPage page)
 {
@@ -86,7 +87,7 @@ static inline KsmPage ksm_page_set_heat(KsmPage page, unsigned heat)
  */
 static inline unsigned ksm_page_pause(unsigned heat)
 {
-    return 1u << (heat - KSM_PAGE_VOLATILE);
+    return 1u << MIN(heat - KSM_PAGE_VOLATILE, KSM_PAGE_PAUSE_MAX_BITS);
 }
 
 static inline KsmPage ksm_page_cooled(KsmPage page)

@@ -71,7 +71,7 @@ def measure_one(bench, name, memory):
             reached.append(found)
             bench.say(f"{name}: {kind.name} {reached[-1]}")
     slow = {kind: [merge(bench, kind, filling, SLOW_LIMIT)[0]]
-            for kind in (ways.Defaults, ways.Advisor)
+            for kind in (ways.Defaults, ways.Advisor, ways.OriginalKsmtuned)
             } if memory.slow_peers and not bench.quick else {}
     ratios = [engine and plain and cpu(engine) / cpu(plain) for plain, engine
               in zip(results[ways.FullSpeed], results[ways.Engine])]

@@ -8,12 +8,15 @@ filled; start() then lets merging begin.
 import contextlib
 import json
 import os
+import signal
+import subprocess
 from pathlib import Path
 
-from ksmtest import ksmhost, sample
-from ksmtest.checks import wait_for
+from ksmtest import ksmhost, programs, sample
+from ksmtest.checks import Failure, wait_for
 from ksmtest.ksmtuned import Ksmtuned
 
+ORIGINAL = programs.BUILD / "original-ksmtuned/ksmtuned"
 PASSES_SECONDS = 120
 
 
@@ -130,6 +133,46 @@ class Advisor(Way):
     def _begin(self):
         set_ksmd(pages_to_scan=100, sleep_millisecs=20,
                  advisor_mode="scan-time")
+
+
+class OriginalKsmtuned(Way):
+    """ksmd as the distribution's ksmtuned sets it, on a host short of memory.
+
+    It looks at memory once a minute.  Its limit is set so that all of it is too
+    little: else ksmd would not run at all.
+    """
+
+    name = "ksmd-original-ksmtuned"
+
+    def _begin(self):
+        if not ORIGINAL.exists():
+            raise Failure(f"{ORIGINAL} is missing: run 'make "
+                          "original-ksmtuned'")
+        set_ksmd()
+        ksmhost.write("run", 0)
+        pid_file = Path(self.directory) / "original.pid"
+        # It goes on in the background, in a process group of its own.
+        starter = subprocess.Popen(
+            ["bash", ORIGINAL], stdin=subprocess.DEVNULL,
+            start_new_session=True,
+            env={**os.environ, "PIDFILE": str(pid_file),
+                 "KSM_THRES_COEF": "100"})
+        self._stack.callback(os.killpg, starter.pid, signal.SIGKILL)
+        starter.wait()
+        self._loop = int(pid_file.read_text())
+
+    def _now(self):
+        # It has not begun when it is first asked for.
+        return {"ksmtuned": self._loop and with_children(self._loop),
+                **super()._now()}
+
+    _loop = 0
+
+
+def with_children(pid):
+    """CPU seconds of a process and of the children that it has waited for."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return sum(map(int, fields[11:15])) / os.sysconf("SC_CLK_TCK")
 
 
 class Engine(Way):
