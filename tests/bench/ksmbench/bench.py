@@ -137,6 +137,8 @@ class Merging:
                               f"{limit} s")
             time.sleep(10 * LOOK)
             self._look()
+            # Passes are seconds apart, where there is nothing to do.
+            self._way.hurry()
             now = self.saved, self._way.progress()
             if now != last:
                 since, last = time.monotonic(), now

@@ -80,6 +80,9 @@ class Way:
         """Is there more to merge, as far as it knows?"""
         return False
 
+    def hurry(self):
+        """It does now what it would do by itself, later."""
+
     def progress(self):
         """Something that changes while it does more than to look for work."""
 
@@ -224,6 +227,10 @@ class Engine(Way):
 
     def is_busy(self):
         return self._ksmtuned.stats().get("demand_waiting_pages", 0) > 0
+
+    def hurry(self):
+        for guest in self._guests:
+            guest.execute("ksm-scan")
 
     def progress(self):
         # What ksmd has merged is taken for written, and hashed once more.
