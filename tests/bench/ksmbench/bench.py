@@ -52,6 +52,15 @@ class Bench:
         size = quick if self.quick and quick is not None else usual
         return max(1, size // TRIAL) if self._trial else size
 
+    def in_turns(self, name, number, kinds, measure):
+        """{kind: what MEASURE(kind) gave in each round}, of NUMBER in full."""
+        results = {kind: [] for kind in kinds}
+        for _ in self.rounds(number):
+            for kind, found in results.items():
+                found.append(measure(kind))
+                self.say(f"{name}: {kind.name} {found[-1]}")
+        return results
+
     @staticmethod
     def directory():
         """One for a socket, whose path has to be short."""

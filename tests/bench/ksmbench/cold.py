@@ -62,14 +62,15 @@ def cpu(reached):
 def measure_one(bench, name, memory):
     mib = bench.sized(1024, 256)
     filling = memory.filling(mib)
-    results = {ways.FullSpeed: [], ways.Engine: []}
     limit = bench.sized(LIMIT)
     curves = {}
-    for _ in bench.rounds(5):
-        for kind, reached in results.items():
-            found, curves[kind] = merge(bench, kind, filling, limit)
-            reached.append(found)
-            bench.say(f"{name}: {kind.name} {reached[-1]}")
+
+    def merge_once(kind):
+        reached, curves[kind] = merge(bench, kind, filling, limit)
+        return reached
+
+    results = bench.in_turns(name, 5, (ways.FullSpeed, ways.Engine),
+                             merge_once)
     slow = {kind: [merge(bench, kind, filling, SLOW_LIMIT)[0]]
             for kind in (ways.Defaults, ways.Advisor, ways.OriginalKsmtuned)
             } if memory.slow_peers and not bench.quick else {}

@@ -68,11 +68,9 @@ def measure_one(bench, kind, mib, seconds):
 def measure(bench, wanted):
     mib = bench.sized(HOT_MIB)
     seconds = bench.sized(20, 6)
-    results = {ways.Engine: [], ways.FullSpeed: []}
-    for _ in bench.rounds(3):
-        for kind, found in results.items():
-            found.append(measure_one(bench, kind, mib, seconds))
-            bench.say(f"hot: {kind.name} {found[-1]}")
+    results = bench.in_turns(
+        "hot", 3, (ways.Engine, ways.FullSpeed),
+        lambda kind: measure_one(bench, kind, mib, seconds))
     how = (f"a guest of {mib} MiB is rewritten all the time, with two "
            f"contents in turn that another guest has; {seconds} s after as "
            "long a start")

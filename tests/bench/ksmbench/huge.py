@@ -33,10 +33,8 @@ def measure_one(bench, kind, mib):
 
 def measure(bench, wanted):
     mib = bench.sized(512, 128)
-    results = {kind: [] for kind in (ways.FullSpeed, ways.Engine)}
-    for _ in bench.rounds(3):
-        for kind, found in results.items():
-            found.append(measure_one(bench, kind, mib))
+    results = bench.in_turns("huge", 3, (ways.FullSpeed, ways.Engine),
+                             lambda kind: measure_one(bench, kind, mib))
     yield row("huge", "of its huge pages", results[ways.Engine],
               f"a guest of {mib} MiB without twins; what it has left of its "
               f"huge pages after {PASSES} passes, or scans of ksmd",

@@ -48,10 +48,9 @@ def measure(bench, wanted):
     seconds = bench.sized(60, 5)
     # ksmtuned lets few pages wait for up to ten minutes.
     limit = bench.sized(900, 120)
-    results = {kind: [measure_one(bench, kind, mib, seconds, limit)]
-               for kind in (ways.FullSpeed, ways.Engine)}
-    for kind, found in results.items():
-        bench.say(f"incremental: {kind.name} {found[0]}")
+    results = bench.in_turns(
+        "incremental", 1, (ways.FullSpeed, ways.Engine),
+        lambda kind: measure_one(bench, kind, mib, seconds, limit))
     plain, engine = (results[kind][0] for kind in results)
     yield row("incremental", "of ksmd's CPU time at full speed",
               [plain and engine and cpu_sum(engine) / cpu_sum(plain)],

@@ -70,11 +70,9 @@ def measure(bench, wanted):
     # The last one: interrupts are often on the first.
     cpu = max(os.sched_getaffinity(0))
     filling = filled.twins(mib, TWINS, 51, filled.numbered_pages())
-    results = {ways.Engine: [], ways.FullSpeed: []}
-    for _ in bench.rounds(5):
-        for kind, found in results.items():
-            found.append(measure_one(bench, kind, filling, cpu))
-            bench.say(f"co-runner: {kind.name} {found[-1]}")
+    results = bench.in_turns(
+        "co-runner", 5, (ways.Engine, ways.FullSpeed),
+        lambda kind: measure_one(bench, kind, filling, cpu))
     ratios = {kind: [beside / alone for alone, beside in found]
               for kind, found in results.items()}
     yield row("co-runner", "of what it takes alone", ratios[ways.Engine],

@@ -59,11 +59,9 @@ def measure(bench, wanted):
         twins, written, limit = map(
             bench.sized, (TWINS_MIB, WRITTEN_MIB, LIMIT))
         sizes = twins, written
-        results = {ways.Engine: [], ways.FullSpeed: []}
-        for _ in bench.rounds(5):
-            for kind, found in results.items():
-                found.append(measure_one(bench, kind, sizes, huge, limit))
-                bench.say(f"{name}: {kind.name} {found[-1]}")
+        results = bench.in_turns(
+            name, 5, (ways.Engine, ways.FullSpeed),
+            lambda kind: measure_one(bench, kind, sizes, huge, limit))
         if not bench.quick:
             results[ways.Defaults] = [measure_one(bench, ways.Defaults, sizes,
                                                   huge, SLOW_LIMIT)]

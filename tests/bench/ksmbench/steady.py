@@ -47,11 +47,9 @@ def measure(bench, wanted):
     mib = bench.sized(2048, 256)
     seconds = bench.sized(60, 10)
     filling = filled.twins(mib, SHARE, 51, filled.numbered_pages())
-    results = {ways.FullSpeed: [], ways.Engine: []}
-    for _ in bench.rounds(3):
-        for kind, found in results.items():
-            found.append(measure_one(bench, kind, filling, seconds))
-            bench.say(f"steady: {kind.name} {found[-1]}")
+    results = bench.in_turns(
+        "steady", 3, (ways.FullSpeed, ways.Engine),
+        lambda kind: measure_one(bench, kind, filling, seconds))
     gib = 2 * mib / 1024
     if "steady" in wanted:
         yield row("steady", f"% of a core for {PER_GIB} GiB",
