@@ -27,14 +27,7 @@ _start:
         cli
         xorw    %ax, %ax
         movw    %ax, %ds
-        enter_protected_mode protected
-
-        flat_segments
-
-        .code32
-protected:
-        movw    $16, %ax
-        movw    %ax, %ds
+        go_on_protected
 
         xorl    %eax, %eax
 round:

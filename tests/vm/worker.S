@@ -41,14 +41,7 @@ _start:
         movw    %ax, %ds
         ljmp    $0, $copied
 copied:
-        enter_protected_mode protected
-
-        flat_segments
-
-        .code32
-protected:
-        movw    $16, %ax
-        movw    %ax, %ds
+        go_on_protected
         movw    %ax, %es
         xorl    %eax, %eax
         movl    $READY, %edi
