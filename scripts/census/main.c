@@ -37,15 +37,11 @@ static void message(const char *format, ...) G_GNUC_PRINTF(1, 2);
 
 static void message(const char *format, ...)
 {
-    g_autofree char *text = NULL;
-    g_autofree char *shown = NULL;
     va_list ap;
 
     va_start(ap, format);
-    text = g_strdup_vprintf(format, ap);
+    ksmctl_complain("ksm-census", format, ap);
     va_end(ap);
-    shown = ksmctl_printable(text);
-    fprintf(stderr, "ksm-census: %s\n", shown);
 }
 
 static bool options_check(Options *options, int argc, char **argv)

@@ -11,15 +11,11 @@
 
 void ksmctl_error(const char *format, ...)
 {
-    g_autofree char *text = NULL;
-    g_autofree char *shown = NULL;
     va_list ap;
 
     va_start(ap, format);
-    text = g_strdup_vprintf(format, ap);
+    ksmctl_complain("ksmctl", format, ap);
     va_end(ap);
-    shown = ksmctl_printable(text);
-    fprintf(stderr, "ksmctl: %s\n", shown);
 }
 
 bool ksmctl_flush(void)

@@ -5,6 +5,8 @@
  *
  * Whoever starts a guest chooses its name.
  */
+#include <stdio.h>
+
 #include "printable.h"
 
 /* How many bytes at @text are one character that may be shown; 0: none. */
@@ -43,4 +45,12 @@ char *ksmctl_printable(const char *text)
         }
     }
     return g_string_free(shown, FALSE);
+}
+
+void ksmctl_complain(const char *program, const char *format, va_list ap)
+{
+    g_autofree char *text = g_strdup_vprintf(format, ap);
+    g_autofree char *shown = ksmctl_printable(text);
+
+    fprintf(stderr, "%s: %s\n", program, shown);
 }

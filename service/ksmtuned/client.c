@@ -32,9 +32,9 @@
 #include "log.h"
 #include "report.h"
 
-/* Entries of a frame whose place in the index is asked for ahead. */
-#define PREFETCH_ENTRIES    8
 #define INPUT_SIZE              (sizeof(KsmFrameHeader) + KSM_WIRE_MAX_PAYLOAD)
+/* Entries of a frame whose place in the index is asked for ahead. */
+#define PREFETCH_ENTRIES        8
 #define OUTPUT_PAUSE            (1024 * 1024)
 #define OUTPUT_MAX              (64 * 1024 * 1024)
 #define OUTPUT_SEND_MAX         (256 * 1024)
