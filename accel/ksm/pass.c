@@ -3,12 +3,13 @@
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  *
- * Memory starts out unarmed.  An unarmed region is read whole, at first in
- * each pass, then less and less often while nothing in it changes; a page that
- * reads the same in stable_passes passes after the first is submitted.  Once
- * enough of a region's pages have twins it is promoted: armed, so that from
- * then on only written pages are read, and its twins are marked.  So a huge
- * page in which nothing would merge is never split, nor kept from being made.
+ * Small pages are armed first, and then read but once.  Huge ones start out
+ * unarmed.  An unarmed region is read whole, at first in each pass, then less
+ * and less often while nothing in it changes; a page that reads the same in
+ * stable_passes passes after the first is submitted.  Once enough of a region's
+ * pages have twins it is promoted: armed, so that from then on only written
+ * pages are read, and its twins are marked.  So a huge page in which nothing
+ * would merge is never split, nor kept from being made.
  */
 #include "qemu/osdep.h"
 #include "qemu/units.h"
