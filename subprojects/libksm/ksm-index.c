@@ -19,9 +19,7 @@
  *  - a search ends at the first greater key, hit or miss, after about
  *    1 / (2 * (1 - load)) steps from home, i.e. 5 at the highest load;
  *  - the pages of one digest lie side by side;
- *  - a shard is resized in place: its entries are packed against the end of
- *    the new array and then moved down to their new places, in order.  Growth
- *    needs no second array beside the first.
+ *  - resizing a shard moves its entries once, from start to end.
  *
  * Entries that are pushed beyond the last home go into a few slots of slack;
  * the last slot is always empty and ends every scan.
@@ -201,73 +199,56 @@ static uint32_t ksm_homes_capacity(uint32_t homes)
     return homes + CLAMP(homes / 16, KSM_SLACK_MIN, KSM_SLACK_MAX) + 1;
 }
 
-/* Move all entries to the front, in order. */
-static void ksm_shard_pack(KsmShard *shard)
-{
-    uint32_t to = 0;
-    uint32_t i;
-
-    for (i = 0; i < shard->capacity && to < shard->used; i++) {
-        if (ksm_slot_key(&shard->slots[i])) {
-            shard->slots[to++] = shard->slots[i];
-        }
-    }
-    g_assert(to == shard->used);
-}
-
 /*
- * Put the shard->used entries at the front of the array to their places.
- * False if the slack is too small for those of the highest keys; then they are
- * still in order, and ksm_shard_pack() may be called again.
+ * Put the entries of @shard into @slots, which are all empty, in order.  False
+ * if the slack is too small for those of the highest keys.
  */
-static bool ksm_shard_spread(KsmShard *shard)
+static bool ksm_shard_spread(const KsmShard *shard, KsmSlot *slots,
+                             uint32_t homes)
 {
-    uint32_t end = shard->capacity - 1;
-    uint32_t from = end - shard->used;
+    const KsmShard wider = { .homes = homes };
+    const uint32_t end = ksm_homes_capacity(homes) - 1;
+    uint32_t left = shard->used;
     uint32_t to = 0;
 
-    memmove(&shard->slots[from], shard->slots,
-            shard->used * sizeof(KsmSlot));
-    while (from < end) {
-        KsmSlot slot = shard->slots[from];
-        uint32_t home = ksm_shard_home(shard, ksm_slot_key(&slot));
-        uint32_t place = MAX(home, to);
+    for (const KsmSlot *slot = shard->slots; left; slot++) {
+        uint64_t key = ksm_slot_key(slot);
 
-        if (place > from) {
-            break;
+        if (!key) {
+            continue;
         }
-        memset(&shard->slots[to], 0, (place - to) * sizeof(KsmSlot));
-        shard->slots[place] = slot;
-        to = place + 1;
-        from++;
+        to = MAX(ksm_shard_home(&wider, key), to);
+        if (to == end) {
+            return false;
+        }
+        slots[to++] = *slot;
+        left--;
     }
-    memset(&shard->slots[to], 0, (from - to) * sizeof(KsmSlot));
-    memset(&shard->slots[end], 0, sizeof(KsmSlot));
-    return from == end;
+    return true;
 }
 
-/* Give the shard, whose entries are packed at the front, @homes or more. */
+/* Give the shard @homes, or more if its slack would not do. */
 static void ksm_shard_resize(KsmIndex *index, KsmShard *shard, uint32_t homes)
 {
-    for (;;) {
-        uint32_t capacity = ksm_homes_capacity(homes);
+    uint32_t capacity = ksm_homes_capacity(homes);
+    KsmSlot *slots = g_new0(KsmSlot, capacity);
 
-        index->slots_bytes -= shard->capacity * sizeof(KsmSlot);
-        index->slots_bytes += capacity * sizeof(KsmSlot);
-        shard->slots = g_renew(KsmSlot, shard->slots, capacity);
-        shard->homes = homes;
-        shard->capacity = capacity;
-        if (ksm_shard_spread(shard)) {
-            return;
-        }
+    while (!ksm_shard_spread(shard, slots, homes)) {
+        g_free(slots);
         homes += homes / KSM_STEP_DEN;
-        ksm_shard_pack(shard);
+        capacity = ksm_homes_capacity(homes);
+        slots = g_new0(KsmSlot, capacity);
     }
+    g_free(shard->slots);
+    index->slots_bytes -= shard->capacity * sizeof(KsmSlot);
+    index->slots_bytes += capacity * sizeof(KsmSlot);
+    shard->slots = slots;
+    shard->homes = homes;
+    shard->capacity = capacity;
 }
 
 static void ksm_shard_grow(KsmIndex *index, KsmShard *shard)
 {
-    ksm_shard_pack(shard);
     ksm_shard_resize(index, shard, shard->homes + shard->homes / KSM_STEP_DEN);
 }
 
@@ -417,7 +398,6 @@ static void ksm_shard_remove(KsmIndex *index, KsmShard *shard, uint32_t at)
     index->entries--;
 
     if (ksm_shard_is_sparse(shard)) {
-        ksm_shard_pack(shard);
         ksm_shard_resize(index, shard, ksm_shard_wanted_homes(shard));
     }
 }

@@ -197,8 +197,10 @@ def test_ended(bed):
     """A guest that ends meanwhile is named and left out; others count"""
     first, second = two_guests(bed)
     ends = bed.guest(ram(65536, (0, 65536, b'x')), name='short-lived')
+    # It is not to be done with it before this has seen that it has begun.
     process = subprocess.Popen(
-        bed.command_line('--json', first.pid, ends.pid, second.pid),
+        ['chrt', '--idle', '0',
+         *bed.command_line('--json', first.pid, ends.pid, second.pid)],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     end = time.monotonic() + PATIENCE
     while f'/proc/{ends.pid}/mem' not in opened(process.pid):
