@@ -117,7 +117,7 @@ static void run_slice(void *opaque)
     } else {
         wake = t + (int64_t)e->parameters.sleep_millisecs * SCALE_MS;
         if (!paused && ksm_state_runs(e) && e->phase == KSM_PHASE_IDLE) {
-            wake = e->next_pass_ns;
+            wake = ksm_pass_next_ns(e);
         } else if (!paused && e->phase != KSM_PHASE_IDLE) {
             /* Waits for the socket, or for the next part of a pass. */
             wake = MIN(wake, MAX(e->next_pass_ns, t + 10 * SCALE_MS));
@@ -206,11 +206,8 @@ static void rendezvous_answer(void *opaque, uint32_t page, uint64_t digest,
     KsmEngine *e = opaque;
 
     ksm_twins_answer(&e->twins, page, digest, twin);
-    if (twin && e->phase == KSM_PHASE_IDLE && e->backoff) {
-        /* Marks are due: don't sleep as if nothing happened. */
-        e->backoff = 0;
-        e->next_pass_ns = MIN(e->next_pass_ns, now() +
-            (int64_t)e->parameters.sleep_millisecs * SCALE_MS);
+    if (twin) {
+        ksm_pass_answered(e, now());
     }
 }
 

@@ -20,6 +20,7 @@
 #include "promotion.h"
 #include "ram.h"
 #include "reader.h"
+#include "spot-check.h"
 #include "trace.h"
 
 /*
@@ -36,6 +37,8 @@
 #define WITHDRAW_PAGES      1024
 /* sleep_millisecs << this, at most, while passes find few stable pages. */
 #define BACKOFF_MAX         4
+/* One answer is followed by others: so long after it, they are marked. */
+#define ANSWERS_MS          100
 /* Memory that stays free while merged pages are given back. */
 #define MEMORY_RESERVE      (256 * MiB)
 /* Look at it once in so many regions, which is 128 MiB. */
@@ -49,8 +52,23 @@ static void restart_phase(KsmEngine *e, KsmPhase phase)
 
 void ksm_pass_abandon(KsmEngine *e)
 {
+    e->in_pass = false;
     e->phase = KSM_PHASE_IDLE;
     e->at_block = NULL;
+}
+
+int64_t ksm_pass_next_ns(const KsmEngine *e)
+{
+    int64_t next = MIN(e->next_pass_ns, e->next_spot_ns);
+
+    return e->next_mark_ns ? MIN(e->next_mark_ns, next) : next;
+}
+
+void ksm_pass_answered(KsmEngine *e, int64_t now_ns)
+{
+    if (!e->next_mark_ns) {
+        e->next_mark_ns = now_ns + ANSWERS_MS * SCALE_MS;
+    }
 }
 
 /* The region to work on next; false at the end of the phase. */
@@ -91,20 +109,6 @@ static bool note_written(KsmEngine *e, KsmBlock *block, size_t p, int *budget)
     ksm_block_set_page(block, p, page);
     block->regions[r].pending = true;
     return looks;
-}
-
-/* As ksm_tracker_written(), of pages [@p, @last). */
-static int find_written(KsmEngine *e, KsmBlock *block, size_t p, size_t last,
-                        KsmPageRange ranges[KSM_TRACKER_RANGES],
-                        uint64_t *next)
-{
-    if (ksm_backend_tracks(block)) {
-        return block->backend->written(block, p, last, ranges, next);
-    }
-    return ksm_tracker_written(&e->tracker,
-                               (uintptr_t)ksm_block_page_host(block, p),
-                               (uintptr_t)ksm_block_page_host(block, last),
-                               ranges, next);
 }
 
 static void rearm(KsmEngine *e, KsmBlock *block, size_t p, size_t end,
@@ -165,7 +169,10 @@ static void collect(KsmEngine *e, KsmBlock *block, size_t r)
     uint64_t next;
     uint8_t *start;
 
+    ksm_spot_check(e, block, r);
     if (ksm_promotion_try(e, block, r)) {
+        /* The next pass reads it. */
+        e->unread = true;
         e->at_region++;
         return;
     }
@@ -181,7 +188,7 @@ static void collect(KsmEngine *e, KsmBlock *block, size_t r)
     last = (start + size - block->host) / page_size;
     /* The block may have shrunk since. */
     p = MIN(MAX((start - block->host) / page_size, e->at_page), last);
-    n = find_written(e, block, p, last, ranges, &next);
+    n = ksm_ram_written(e, block, p, last, ranges, &next);
     if (n < 0) {
         ksm_state_refused(e, -n);
         e->at_region = end;
@@ -226,7 +233,7 @@ static void mark_phase(KsmEngine *e, KsmBlock *block, size_t r)
     KsmRegion *region = &block->regions[r];
 
     e->at_region++;
-    region->quiet = MIN(region->quiet + 1, UINT8_MAX);
+    region->quiet = MIN(region->quiet + e->in_pass, UINT8_MAX);
     if (ksm_backend_tracks(block)) {
         /* Merged when it was submitted: there is nothing to mark. */
         return;
@@ -262,6 +269,7 @@ static void begin_pass(KsmEngine *e, int64_t now_ns)
             ksm_ram_start_block(e, block);
         }
     }
+    e->in_pass = true;
     e->pass_started_ns = now_ns;
     e->slow = now_ns - e->slow_ns >= NANOSECONDS_PER_SECOND;
     e->slow_passes += e->slow;
@@ -273,15 +281,25 @@ static void begin_pass(KsmEngine *e, int64_t now_ns)
     restart_phase(e, KSM_PHASE_COLLECT);
 }
 
+static void sleep_after_spot_check(KsmEngine *e, int64_t now_ns)
+{
+    e->next_spot_ns = now_ns + (int64_t)e->parameters.sleep_millisecs *
+                               SCALE_MS;
+}
+
 static void sleep_after_pass(KsmEngine *e, int64_t now_ns)
 {
-    if (e->pass_found > KSM_BUSY_PAGES || e->unread) {
+    if (e->pass_found > KSM_BUSY_PAGES) {
+        ksm_spot_check_paid(e);
+        e->backoff = 0;
+    } else if (e->unread) {
         e->backoff = 0;
     } else {
         e->backoff = MIN(e->backoff + 1, BACKOFF_MAX);
     }
     e->next_pass_ns = now_ns +
         ((int64_t)e->parameters.sleep_millisecs << e->backoff) * SCALE_MS;
+    sleep_after_spot_check(e, now_ns);
 }
 
 /* Tell ksmtuned what ksmd is needed for, if that changed. */
@@ -295,13 +313,9 @@ static void demand(KsmEngine *e, const KsmFigures *sum)
     }
 }
 
-static void end_pass(KsmEngine *e, int64_t now_ns)
+static void end_pass(KsmEngine *e, const KsmFigures *sum, int64_t now_ns)
 {
-    KsmFigures sum = ksm_ram_figures(e);
-
-    demand(e, &sum);
-    e->refused_pass = e->refusals;
-    e->phase = KSM_PHASE_IDLE;
+    e->in_pass = false;
     e->full_scans++;
     e->slow_ns += QEMU_ALIGN_DOWN(e->pass_started_ns - e->slow_ns,
                                   NANOSECONDS_PER_SECOND);
@@ -309,10 +323,78 @@ static void end_pass(KsmEngine *e, int64_t now_ns)
     sleep_after_pass(e, now_ns);
     if (now_ns - e->last_event_ns >= NANOSECONDS_PER_SECOND) {
         qapi_event_send_ksm_pass_completed(e->id, e->full_scans,
-                                           sum.pages_hashed);
+                                           sum->pages_hashed);
         e->last_event_ns = now_ns;
     }
     trace_ksm_pass_end(e->full_scans, e->pass_hashed, e->last_pass_ns);
+}
+
+static void begin_marking(KsmEngine *e)
+{
+    restart_phase(e, KSM_PHASE_MARK);
+    e->next_mark_ns = 0;
+    ksm_marks_begin(&e->marks, &e->blocks);
+}
+
+/* At the end of a pass, or between two. */
+static void end_marking(KsmEngine *e, int64_t now_ns)
+{
+    KsmFigures sum = ksm_ram_figures(e);
+
+    demand(e, &sum);
+    e->refused_pass = e->refusals;
+    e->phase = KSM_PHASE_IDLE;
+    if (e->in_pass) {
+        end_pass(e, &sum, now_ns);
+    }
+}
+
+/* Much was written, by the looks of it: a pass is to begin. */
+static void hasten_pass(KsmEngine *e)
+{
+    e->phase = KSM_PHASE_IDLE;
+    e->next_pass_ns = 0;
+    e->backoff = 0;
+}
+
+/* While no pass is made: begin what is due.  False: nothing is. */
+static bool begin_phase(KsmEngine *e, int64_t now_ns)
+{
+    if (now_ns >= e->next_pass_ns) {
+        begin_pass(e, now_ns);
+        return true;
+    }
+    if (e->next_mark_ns && now_ns >= e->next_mark_ns) {
+        begin_marking(e);
+        return true;
+    }
+    if (now_ns >= e->next_spot_ns) {
+        sleep_after_spot_check(e, now_ns);
+        if (ksm_spot_check_begin(e)) {
+            restart_phase(e, KSM_PHASE_SPOT_CHECK);
+            return true;
+        }
+    }
+    return false;
+}
+
+/* All regions were gone through in this phase. */
+static void end_phase(KsmEngine *e, int64_t now_ns)
+{
+    switch (e->phase) {
+    case KSM_PHASE_SPOT_CHECK:
+        e->phase = KSM_PHASE_IDLE;
+        break;
+    case KSM_PHASE_COLLECT:
+        restart_phase(e, KSM_PHASE_READ);
+        break;
+    case KSM_PHASE_READ:
+        begin_marking(e);
+        break;
+    default:
+        end_marking(e, now_ns);
+        break;
+    }
 }
 
 /*
@@ -406,29 +488,24 @@ bool ksm_pass_step(KsmEngine *e, int64_t now_ns)
         ksm_pass_abandon(e);
         return false;
     }
-    if (e->phase == KSM_PHASE_IDLE) {
-        if (now_ns < e->next_pass_ns) {
-            return false;
-        }
-        begin_pass(e, now_ns);
+    if (e->phase == KSM_PHASE_IDLE && !begin_phase(e, now_ns)) {
+        return false;
     }
     if (!next_region(e, &block, &r)) {
-        if (e->phase == KSM_PHASE_MARK) {
-            end_pass(e, now_ns);
-            return false;
-        }
-        restart_phase(e, e->phase + 1);
-        if (e->phase == KSM_PHASE_MARK) {
-            ksm_marks_begin(&e->marks, &e->blocks);
-        }
-        return true;
+        end_phase(e, now_ns);
+        return e->phase != KSM_PHASE_IDLE;
     }
-    /* The first two phases have something to tell ksmtuned. */
-    if (e->phase != KSM_PHASE_MARK &&
+    /* These have something to tell ksmtuned. */
+    if ((e->phase == KSM_PHASE_COLLECT || e->phase == KSM_PHASE_READ) &&
         ksm_rendezvous_is_congested(&e->twins.rendezvous)) {
         return false;
     }
     switch (e->phase) {
+    case KSM_PHASE_SPOT_CHECK:
+        if (ksm_spot_check_some(e, block, &e->at_region)) {
+            hasten_pass(e);
+        }
+        break;
     case KSM_PHASE_COLLECT:
         collect(e, block, r);
         break;

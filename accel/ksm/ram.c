@@ -52,6 +52,18 @@ void ksm_ram_disarm(KsmEngine *e, KsmBlock *block, size_t r, size_t end)
     }
 }
 
+int ksm_ram_written(KsmEngine *e, KsmBlock *block, size_t first, size_t last,
+                    KsmPageRange ranges[KSM_TRACKER_RANGES], uint64_t *next)
+{
+    if (ksm_backend_tracks(block)) {
+        return block->backend->written(block, first, last, ranges, next);
+    }
+    return ksm_tracker_written(&e->tracker,
+                               (uintptr_t)ksm_block_page_host(block, first),
+                               (uintptr_t)ksm_block_page_host(block, last),
+                               ranges, next);
+}
+
 /* Where those of @blocks end that have a page numbered [@at, @at + @n). */
 static uint64_t numbered_to(const KsmBlockList *blocks, uint64_t at, uint64_t n)
 {

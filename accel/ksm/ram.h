@@ -20,6 +20,10 @@ void ksm_ram_set_merge(KsmEngine *engine, void *host, bool merge);
 KsmFigures ksm_ram_figures(const KsmEngine *engine);
 /* Disarm those of @block's regions [@r, @end) that are armed. */
 void ksm_ram_disarm(KsmEngine *engine, KsmBlock *block, size_t r, size_t end);
+/* As ksm_tracker_written(), of pages [@first, @last), by who tracks @block. */
+int ksm_ram_written(KsmEngine *engine, KsmBlock *block, size_t first,
+                    size_t last, KsmPageRange ranges[KSM_TRACKER_RANGES],
+                    uint64_t *next);
 /* Work on @block if it is eligible; else its reason says why. */
 void ksm_ram_start_block(KsmEngine *engine, KsmBlock *block);
 /* Work on @block no more; its reason says why. */

@@ -11,11 +11,6 @@
 #include "reader.h"
 #include "trace.h"
 
-/* A spot check looks at each of a region's pages in turn, not side by side. */
-#define SPOT_STRIDE     197
-/* Seconds between spot checks of a region that never rests, less one. */
-#define RESTLESS_MAX    63
-
 /* What is known of a page whatever it holds. */
 #define KEPT    (KSM_PAGE_MARKED | KSM_PAGE_HEAT)
 
@@ -392,61 +387,6 @@ static void rehash(KsmEngine *e, KsmBlock *block, size_t r)
     }
 }
 
-/*
- * Does a page of the unarmed region, another one each time, not hold what it
- * did?  Where much was written, this finds it soon, at next to no cost.
- */
-static bool is_suspect(KsmEngine *e, KsmBlock *block, size_t r)
-{
-    const KsmHasher *hasher = block->hasher ?: &e->hasher;
-    size_t first, last, p;
-    KsmPageRange range;
-    uint64_t host, next, digest;
-    KsmPage page;
-
-    ksm_region_pages(block, r, &first, &last);
-    p = first + e->slow_passes * SPOT_STRIDE % (last - first);
-    page = block->pages[p];
-    host = (uintptr_t)ksm_block_page_host(block, p);
-    if ((page & KSM_PAGE_POISONED) ||
-        ksm_pagemap_present(&e->pagemap, host,
-                            host + qemu_real_host_page_size(), &range, 1,
-                            &next) != 1) {
-        return false;
-    }
-    if (range.categories & KSM_PAGE_IS_PFNZERO) {
-        return !(page & KSM_PAGE_ZEROPAGE);
-    }
-    switch (ksm_hasher_page(hasher, (void *)(uintptr_t)host,
-                            qemu_real_host_page_size(), &digest)) {
-    case KSM_HASH_ZERO:
-        return !(page & KSM_PAGE_ZERO);
-    case KSM_HASH_OK:
-        return !(page & KSM_PAGE_HASHED) || (page & KSM_PAGE_DIGEST) != digest;
-    default:
-        /* To be met and noted when the region is read. */
-        return false;
-    }
-}
-
-/*
- * Look at an unarmed region that is not due: has it to be?  If that brings no
- * page to rest, the next look is twice as far away.
- */
-static void spot_check(KsmEngine *e, KsmBlock *block, size_t r)
-{
-    KsmRegion *region = &block->regions[r];
-
-    if ((e->slow_passes + r) % (region->restless + 1) == 0 &&
-        is_suspect(e, block, r)) {
-        region->restless = MIN(region->restless * 2 + 1, RESTLESS_MAX);
-        region->interval = 1;
-        region->due = 1;
-        region->tried = false;
-        e->unread = true;
-    }
-}
-
 bool ksm_reader_step(KsmEngine *e, KsmBlock *block, size_t r)
 {
     KsmRegion *region = &block->regions[r];
@@ -473,9 +413,6 @@ bool ksm_reader_step(KsmEngine *e, KsmBlock *block, size_t r)
             region->due += r % KSM_READ_INTERVAL_MAX;
             region->settled = true;
         }
-    }
-    if (!region->armed && region->due > 1 && e->slow) {
-        spot_check(e, block, r);
     }
     return !(region->armed ? region->pending : !region->due) ||
            read_region(e, block, r);

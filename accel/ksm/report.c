@@ -32,7 +32,7 @@ KsmState ksm_report_state(const KsmEngine *e)
     if (ksm_pause_is_due(e)) {
         return KSM_STATE_YIELDED;
     }
-    return e->backoff && e->phase == KSM_PHASE_IDLE ? KSM_STATE_IDLE :
+    return e->backoff && !e->in_pass ? KSM_STATE_IDLE :
                                                       KSM_STATE_RUNNING;
 }
 

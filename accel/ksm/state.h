@@ -29,12 +29,13 @@ typedef struct KsmParameters {
     uint32_t huge_split_threshold;
 } KsmParameters;
 
-/* A pass goes through all regions once in each phase. */
+/* All regions are gone through once in each phase. */
 typedef enum KsmPhase {
     KSM_PHASE_IDLE,                 /* between two passes */
+    KSM_PHASE_SPOT_CHECK,           /* there, too: was much written? */
     KSM_PHASE_COLLECT,              /* what was written */
     KSM_PHASE_READ,                 /* hash and submit */
-    KSM_PHASE_MARK,                 /* act on what was answered */
+    KSM_PHASE_MARK,                 /* act on answers; between passes, too */
 } KsmPhase;
 
 /* Who wants the guest to have all of its pages again. */
@@ -71,6 +72,12 @@ typedef struct KsmEngine {
     size_t at_page;                 /* in mid-region; 0: at its start */
     int64_t pass_started_ns;        /* QEMU_CLOCK_REALTIME, as all times */
     int64_t next_pass_ns;
+    int64_t next_mark_ns;           /* 0: nothing was answered */
+    int64_t next_spot_ns;
+    uint64_t spot_rounds;           /* of spot checks between passes */
+    unsigned spot_skip;             /* so many of them are left out now, */
+    unsigned spot_vain;             /* and so many if the next is in vain */
+    bool in_pass;
     bool slow;                      /* the pass is the first one in a second */
     int64_t slow_ns;                /* the next is a second after this */
     uint64_t slow_passes;

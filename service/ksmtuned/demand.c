@@ -32,6 +32,9 @@ void ksmtuned_demand_add(KsmtunedDemand *demand, KsmtunedDemander *demander,
     if (!demander->waiting_pages && marked) {
         demander->oldest_ms = now_ms;
     }
+    if (marked) {
+        demander->newest_ms = now_ms;
+    }
     demander->waiting_pages = MIN(demander->waiting_pages + marked,
                                   total - demander->serving_pages);
     if (marked) {
@@ -76,6 +79,7 @@ KsmtunedDemandSum ksmtuned_demand_sum(const KsmtunedDemand *demand)
             if (!sum.waiting_pages || demander->oldest_ms < sum.oldest_ms) {
                 sum.oldest_ms = demander->oldest_ms;
             }
+            sum.newest_ms = MAX(sum.newest_ms, demander->newest_ms);
             sum.waiting_pages += demander->waiting_pages;
         }
     }

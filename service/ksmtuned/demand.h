@@ -19,7 +19,8 @@ typedef struct KsmtunedDemander {
     uint64_t waiting_pages;
     uint64_t serving_pages;
     uint64_t marked_pages;      /* now, merged or not */
-    int64_t oldest_ms;          /* arrival of the oldest waiting pages */
+    int64_t oldest_ms;          /* arrival of the oldest waiting pages, */
+    int64_t newest_ms;          /* and of the last */
     bool demanded;              /* has ever marked a page */
 } KsmtunedDemander;
 
@@ -32,7 +33,8 @@ typedef struct KsmtunedDemandSum {
     uint64_t waiting_pages;
     uint64_t serving_pages;
     uint64_t marked_pages;
-    int64_t oldest_ms;          /* 0 when no pages wait */
+    int64_t oldest_ms;          /* 0 when no pages wait, */
+    int64_t newest_ms;          /* as this */
 } KsmtunedDemandSum;
 
 void ksmtuned_demand_join(KsmtunedDemand *demand, KsmtunedDemander *demander);

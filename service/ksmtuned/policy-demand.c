@@ -58,8 +58,10 @@ static bool policy_is_many(const KsmtunedDemandReadings *r)
 static int64_t policy_urgent_ms(const KsmtunedDemandPolicy *state,
                                 const KsmtunedDemandReadings *r)
 {
-    return MAX(r->oldest_ms + KSMTUNED_POLICY_GATHER_MS,
-               state->patient_until_ms);
+    int64_t gathered_ms = MIN(r->newest_ms + KSMTUNED_POLICY_GATHER_MS,
+                              r->oldest_ms + KSMTUNED_POLICY_GATHER_MAX_MS);
+
+    return MAX(gathered_ms, state->patient_until_ms);
 }
 
 /* Note ksmd's progress since the last decision. */
@@ -80,6 +82,8 @@ static void policy_follow(KsmtunedDemandPolicy *state,
     /* It also forgets what processes that are gone had merged. */
     state->merged_begin_pages = MIN(state->merged_begin_pages,
                                     r->merged_pages);
+    state->merged_before_pages = MIN(state->merged_before_pages,
+                                     r->merged_pages);
 }
 
 static void policy_begin(KsmtunedDemandPolicy *state,
@@ -91,6 +95,9 @@ static void policy_begin(KsmtunedDemandPolicy *state,
         state->progress_seen = r->progress;
     }
     state->progress_ms = r->now_ms;
+    /* What came while ksmd ran it may have merged at once. */
+    state->merged_before_pages = state->boosting ? state->merged_begin_pages :
+                                                   r->merged_pages;
     state->boosting = true;
     state->scans_end = r->full_scans + scans;
     state->merged_begin_pages = r->merged_pages;
@@ -99,10 +106,7 @@ static void policy_begin(KsmtunedDemandPolicy *state,
 static void policy_judge(KsmtunedDemandPolicy *state,
                          const KsmtunedDemandReadings *r)
 {
-    uint64_t gained_pages = r->merged_pages > state->merged_begin_pages ?
-                            r->merged_pages - state->merged_begin_pages : 0;
-
-    if (gained_pages < r->serving_pages / 8) {
+    if (r->merged_pages - state->merged_before_pages < r->serving_pages / 8) {
         state->patient_until_ms = r->now_ms +
                                   ksmtuned_policy_demand_wait_ms(state);
     }

@@ -18,10 +18,13 @@
 #define KSMTUNED_POLICY_URGENT_PAGES    256
 #define KSMTUNED_POLICY_URGENT_PART     16
 /*
- * But not before they have waited so long: the pages of a pair are marked by
- * two engines, each in its own next pass, and one page alone merges nothing.
+ * But not before none has come for so long: the pages of a pair are marked by
+ * two engines, one after the other, and one page alone merges nothing.  Nor is
+ * it worth a walk each time while engines are in mid-pass.
  */
-#define KSMTUNED_POLICY_GATHER_MS       1000
+#define KSMTUNED_POLICY_GATHER_MS       500
+/* Pages that come all the time are not waited for longer. */
+#define KSMTUNED_POLICY_GATHER_MAX_MS   5000
 /*
  * Fewer pages wait so long: at least 10 s, and 200 times what waking ksmd
  * costs, so that it takes at most 1/200 of a core in the long run; but at most
@@ -63,7 +66,8 @@ typedef struct KsmtunedDemandReadings {
     uint64_t waiting_pages;     /* marked, neither served nor being served */
     uint64_t serving_pages;
     uint64_t marked_pages;      /* by all engines, merged or not */
-    int64_t oldest_ms;          /* when the oldest waiting pages came */
+    int64_t oldest_ms;          /* when the oldest waiting pages came, */
+    int64_t newest_ms;          /* and the last */
     uint64_t departures;        /* engines with marked pages that left, ever */
 } KsmtunedDemandReadings;
 
@@ -75,7 +79,8 @@ typedef struct KsmtunedDemandPolicy {
     uint64_t cpu_seen_ns;       /* ksmd_cpu_ns when it got to scans_seen */
     uint64_t progress_seen;
     int64_t progress_ms;        /* when ksmd last made progress */
-    uint64_t merged_begin_pages;
+    uint64_t merged_begin_pages;    /* when its present task began, */
+    uint64_t merged_before_pages;   /* and when the waiting may have come */
     uint64_t scan_cost_ns;      /* ksmd's CPU time for its last full scan */
     uint64_t departures_seen;
     int64_t patient_until_ms;   /* until then no demand is urgent */

@@ -133,6 +133,7 @@ static void tuner_read(KsmtunedTuner *tuner, KsmtunedDemandReadings *readings)
         .serving_pages = sum.serving_pages,
         .marked_pages = sum.marked_pages,
         .oldest_ms = sum.oldest_ms,
+        .newest_ms = sum.newest_ms,
         .departures = tuner->demand.departures,
     };
 }

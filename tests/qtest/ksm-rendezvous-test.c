@@ -108,36 +108,40 @@ static void daemon_given_up(Daemon *d, const char *why)
     close(d->fd);
 }
 
-static void test_twins(void)
+/* Has pages written, and receives what is published of two of them. */
+static void daemon_published(Daemon *d, KsmFrameEntry published[2])
 {
-    Daemon d = daemon_start("");
-    uint32_t pages[2];
-    uint64_t digests[2];
     int found = 0;
-    KsmFrameEntry twins[3] = { };
 
     for (int i = 0; i < 300; i++) {
-        ksm_write_page(d.qts, BASE + i * PAGE, i);
+        ksm_write_page(d->qts, BASE + i * PAGE, i);
     }
-    daemon_welcome(&d, KSM_WIRE_VERSION);
+    daemon_welcome(d, KSM_WIRE_VERSION);
     while (found < 2) {
         g_autofree KsmFrameEntry *entries = g_malloc(KSM_WIRE_MAX_PAYLOAD);
-        KsmFrameHeader header = daemon_receive(&d, (uint8_t *)entries);
+        KsmFrameHeader header = daemon_receive(d, (uint8_t *)entries);
 
         for (int i = 0; header.type == KSM_FRAME_PUBLISH && found < 2 &&
                         i < header.length / sizeof(*entries); i++) {
             if (entries[i].page == (BASE + found * 7 * PAGE) / PAGE) {
-                pages[found] = entries[i].page;
-                digests[found++] = entries[i].digest;
+                published[found++] = entries[i];
             }
         }
     }
+}
+
+static void test_twins(void)
+{
+    Daemon d = daemon_start("");
+    KsmFrameEntry twins[3];
+
+    daemon_published(&d, twins);
     /* Two of its pages have twins elsewhere; a third answer is outdated. */
-    for (int i = 0; i < 3; i++) {
-        twins[i].page = pages[i % 2];
-        twins[i].digest = digests[i % 2] ^ (i == 2);
-        twins[i].flags = i == 2 ? 0 : KSM_ENTRY_TWIN;
-    }
+    twins[0].flags = KSM_ENTRY_TWIN;
+    twins[1].flags = KSM_ENTRY_TWIN;
+    twins[2] = twins[0];
+    twins[2].digest ^= 1;
+    twins[2].flags = 0;
     daemon_send(&d, KSM_FRAME_TWINS, twins, sizeof(twins));
     ksm_wait_figure(d.qts, "pages-twins", 2);
     /* Gone again; and pages that don't exist are nothing to it. */
@@ -151,6 +155,53 @@ static void test_twins(void)
     ksm_wait_figure(d.qts, "pages-twins", 0);
     g_assert_cmpuint(ksm_figure(d.qts, "pc.ram", "pages-submitted"), >, 300);
     qtest_quit(d.qts);
+}
+
+static int64_t full_scans(Daemon *d)
+{
+    g_autoptr(QDict) info = ksm_query(d->qts);
+
+    return qdict_get_int(info, "full-scans");
+}
+
+/* What is answered after a pass is marked before the next one. */
+static void test_late_twins(void)
+{
+    Daemon d = daemon_start(",huge-split-threshold=1");
+    g_autofree char *no_ksm = ksm_limit_message(d.qts, "no-ksm");
+    KsmFrameEntry twins[2];
+    uint64_t marked;
+    int64_t last, scans;
+
+    if (no_ksm) {
+        g_test_skip(no_ksm);
+        qtest_quit(d.qts);
+        close(d.fd);
+        return;
+    }
+    daemon_published(&d, twins);
+    qtest_qmp_assert_success(d.qts, "{'execute': 'qom-set', 'arguments': {"
+        "'path': '/objects/ksm0', 'property': 'sleep-millisecs',"
+        " 'value': 3600000}}");
+    scans = full_scans(&d);
+    do {
+        last = scans;
+        g_usleep(500 * 1000);
+        scans = full_scans(&d);
+    } while (scans != last);
+    marked = ksm_figure(d.qts, "pc.ram", "pages-marked");
+    twins[0].flags = KSM_ENTRY_TWIN;
+    twins[1].flags = KSM_ENTRY_TWIN;
+    daemon_send(&d, KSM_FRAME_TWINS, twins, sizeof(twins));
+    for (int i = 0; i < 2000 && ksm_figure(d.qts, "pc.ram", "pages-marked") <
+                                marked + 2; i++) {
+        g_usleep(5000);
+    }
+    g_assert_cmpuint(ksm_figure(d.qts, "pc.ram", "pages-marked"), >=,
+                     marked + 2);
+    g_assert_cmpint(full_scans(&d), ==, scans);
+    qtest_quit(d.qts);
+    close(d.fd);
 }
 
 /* The next report; what else comes is left out. */
@@ -435,6 +486,7 @@ int main(int argc, char **argv)
     g_test_init(&argc, &argv, NULL);
 #define ADD(name) qtest_add_func("/ksm/rendezvous/" #name, test_ ## name)
     ADD(twins);
+    ADD(late_twins);
     ADD(report);
     ADD(no_report);
     ADD(budget);

@@ -189,16 +189,19 @@ static void test_changing(void)
     qtest_quit(qts);
 }
 
-/* Starts QEMU with a ksm object that does not run yet, and no huge pages. */
-static QTestState *init_small_pages(void)
+/* Starts QEMU without huge pages. */
+static QTestState *init_small_pages(const char *arguments)
 {
     QTestState *qts;
 
     prctl(PR_SET_THP_DISABLE, 1, 0, 0, 0);
-    qts = qtest_init(MACHINE KSM ALONE ",run=off,sleep-millisecs=3600000");
+    qts = qtest_init(arguments);
     prctl(PR_SET_THP_DISABLE, 0, 0, 0, 0);
     return qts;
 }
+
+/* With a ksm object that does not run yet, and then by single passes. */
+#define BY_PASSES   MACHINE KSM ALONE ",run=off,sleep-millisecs=3600000"
 
 static void set_run(QTestState *qts)
 {
@@ -212,7 +215,7 @@ static void set_run(QTestState *qts)
 /* Small pages are armed, hashed once, and let go if none has a twin. */
 static void test_small_pages(void)
 {
-    QTestState *qts = init_small_pages();
+    QTestState *qts = init_small_pages(BY_PASSES);
     g_autofree char *no_scan = ksm_limit_message(qts, "no-pagemap-scan");
     uint64_t resident;
 
@@ -245,7 +248,7 @@ static void test_small_pages(void)
 /* What is written in bulk is found soon, though nothing is armed. */
 static void test_spot_check(void)
 {
-    QTestState *qts = init_small_pages();
+    QTestState *qts = init_small_pages(BY_PASSES);
     uint64_t hashed;
 
     for (int i = 0; i < HUGE / PAGE; i++) {
@@ -268,6 +271,57 @@ static void test_spot_check(void)
     g_assert_cmpuint(ksm_figure(qts, "pc.ram", "pages-hashed"), >=,
                      hashed + HUGE / PAGE);
     qtest_quit(qts);
+}
+
+/* The end of a pass; returns the seconds until then. */
+static double wait_pass(QTestState *qts)
+{
+    const int64_t start_us = g_get_monotonic_time();
+    const int64_t before = full_scans(qts);
+
+    while (full_scans(qts) == before) {
+        g_usleep(5000);
+    }
+    return (g_get_monotonic_time() - start_us) / 1e6;
+}
+
+/* With nothing to do, passes are 3.2 s apart; but then much is written. */
+static void check_hastened(QTestState *qts)
+{
+    double seconds;
+
+    do {
+        seconds = wait_pass(qts);
+    } while (seconds < 3);
+    qtest_memset(qts, BASE, 2, 32 * MiB);
+    g_assert_cmpfloat(wait_pass(qts), <, 1.6);
+    qtest_quit(qts);
+}
+
+#define SPOT_CHECKS MACHINE KSM ALONE ",backend=null,sleep-millisecs=200"
+
+static void test_hastened_armed(void)
+{
+    QTestState *qts = init_small_pages(SPOT_CHECKS);
+
+    /* All alike. */
+    qtest_memset(qts, BASE, 1, 32 * MiB);
+    check_hastened(qts);
+}
+
+static void test_hastened_unarmed(void)
+{
+    QTestState *qts = init_small_pages(SPOT_CHECKS);
+
+    for (int i = 0; i < 32 * MiB / PAGE; i++) {
+        ksm_write_page(qts, BASE + i * PAGE, i + 1);
+    }
+    while (ksm_figure(qts, "pc.ram", "pages-submitted") < 32 * MiB / PAGE ||
+           ksm_figure(qts, "pc.ram", "pages-tracked") >= 32 * MiB / PAGE) {
+        qtest_qmp_assert_success(qts, "{'execute': 'ksm-scan'}");
+        g_usleep(5000);
+    }
+    check_hastened(qts);
 }
 
 /* Is the page at @address of the guest write-protected by the tracker? */
@@ -793,6 +847,8 @@ int main(int argc, char **argv)
     ADD(changing);
     ADD(small_pages);
     ADD(spot_check);
+    ADD(hastened_armed);
+    ADD(hastened_unarmed);
     ADD(hot_pages);
     ADD(marks);
     ADD(roms);

@@ -46,6 +46,7 @@ static void host_demand(Host *host, uint64_t pages)
     if (!host->in.waiting_pages) {
         host->in.oldest_ms = host->in.now_ms;
     }
+    host->in.newest_ms = host->in.now_ms;
     host->in.waiting_pages += pages;
     host->in.marked_pages += pages;
 }
@@ -119,15 +120,34 @@ static void test_urgent(void)
     host_demand(&host, KSMTUNED_POLICY_URGENT_PAGES / 2);
     host_decide(&host);
     g_assert_false(host.out.boost);
-    g_assert_cmpint(host.out.next_ms, ==, 1);
-    host_pass(&host, 1);
-    host_decide(&host);
+    /* The other side of the pairs may have come just now. */
+    g_assert_cmpint(host.out.next_ms, ==, KSMTUNED_POLICY_GATHER_MS);
+    host_gather(&host);
     g_assert_true(host.out.boost);
     g_assert_true(host.out.begin_service);
     g_assert_cmpint(host.out.next_ms, ==, KSMTUNED_POLICY_TICK_MS);
     host_serve(&host, 20);
     g_assert_true(host.out.end_service);
     g_assert_cmpint(host.out.next_ms, ==, -1);
+}
+
+/* Pages that come all the time are gathered, and not for ever. */
+static void test_gather(void)
+{
+    Host host;
+    int64_t begin_ms;
+
+    host_init(&host);
+    begin_ms = host.in.now_ms;
+    do {
+        host_demand(&host, 1000);
+        host_pass(&host, KSMTUNED_POLICY_GATHER_MS - 1);
+        host_decide(&host);
+    } while (!host.out.boost);
+    g_assert_cmpint(host.in.now_ms - begin_ms, >=,
+                    KSMTUNED_POLICY_GATHER_MAX_MS);
+    g_assert_cmpint(host.in.now_ms - begin_ms, <,
+                    KSMTUNED_POLICY_GATHER_MAX_MS + KSMTUNED_POLICY_GATHER_MS);
 }
 
 /* Two scans aren't enough, even if nothing is merged in the second. */
@@ -161,7 +181,7 @@ static void test_many(void)
     host_gather(&host);
     g_assert_false(host.out.boost);
     host_demand(&host, 1);
-    host_decide(&host);
+    host_gather(&host);
     g_assert_true(host.out.boost);
 
     host_init(&host);
@@ -278,6 +298,37 @@ static void test_meanwhile_few(void)
     g_assert_false(host.out.boost);
     g_assert_cmpuint(host.in.waiting_pages, ==, 10);
     g_assert_cmpint(host.out.next_ms, >, 0);
+}
+
+/* Pages that are merged while they still wait were not in vain. */
+static void test_merged_meanwhile(void)
+{
+    Host host;
+    unsigned i;
+
+    host_init(&host);
+    host_demand(&host, 1000);
+    host_gather(&host);
+    host_demand(&host, 1000);
+    host.in.merged_pages = 1000;
+    for (i = 0; i < 2 * KSMTUNED_POLICY_DEMAND_SCANS; i++) {
+        g_assert_true(host.out.boost);
+        host_scan(&host, KSMTUNED_POLICY_GATHER_MS / 2);
+        host_decide(&host);
+    }
+    g_assert_false(host.out.boost);
+    host_demand(&host, 1000);
+    host_gather(&host);
+    g_assert_true(host.out.boost);
+    /* But these are. */
+    host_demand(&host, 1000);
+    while (host.out.boost) {
+        host_scan(&host, KSMTUNED_POLICY_GATHER_MS / 2);
+        host_decide(&host);
+    }
+    host_demand(&host, 1000);
+    host_gather(&host);
+    g_assert_false(host.out.boost);
 }
 
 /* Many pages that never merge can't keep ksmd busy. */
@@ -487,6 +538,7 @@ int main(int argc, char **argv)
     g_test_add_func("/ksm-policy/idle", test_idle);
     g_test_add_func("/ksm-policy/unusable", test_unusable);
     g_test_add_func("/ksm-policy/urgent", test_urgent);
+    g_test_add_func("/ksm-policy/gather", test_gather);
     g_test_add_func("/ksm-policy/three-scans", test_three_scans);
     g_test_add_func("/ksm-policy/many", test_many);
     g_test_add_func("/ksm-policy/few-wait", test_few_wait);
@@ -494,6 +546,7 @@ int main(int argc, char **argv)
     g_test_add_func("/ksm-policy/cost-limit", test_cost_limit);
     g_test_add_func("/ksm-policy/meanwhile", test_meanwhile);
     g_test_add_func("/ksm-policy/meanwhile-few", test_meanwhile_few);
+    g_test_add_func("/ksm-policy/merged-meanwhile", test_merged_meanwhile);
     g_test_add_func("/ksm-policy/futile", test_futile);
     g_test_add_func("/ksm-policy/not-futile", test_not_futile);
     g_test_add_func("/ksm-policy/cleanup", test_cleanup);

@@ -2,6 +2,7 @@
 """How soon pages are merged that a guest has just written."""
 
 import contextlib
+import time
 
 from ksmtest.checks import Failure
 
@@ -17,6 +18,7 @@ ROWS = {
 }
 WRITTEN_MIB = 64
 TWINS_MIB = 128
+ALONE_SECONDS = 5
 # The kernel needs two scans of everything, at 20 MB a second.
 LIMIT = 60
 SLOW_LIMIT = 300
@@ -44,6 +46,8 @@ def measure_one(bench, kind, sizes, huge, limit):
         if not merging.wait():
             raise Failure(f"{way.name}: its guests were not merged")
         merging.wait_rest()
+        # And is left alone, until passes come as they do then.
+        time.sleep(bench.sized(ALONE_SECONDS))
         # The one has it for long; the other writes it now.
         at = twins * MIB
         guests[1].write(at, guests[0].contents[at:])
