@@ -8,7 +8,7 @@ from .bench import LIMIT, SHARE, Merging, cpu_sum
 from .rows import Target, row
 
 # What takes minutes is looked at once, and not for longer.
-SLOW_LIMIT = 600
+SLOW_LIMIT = 300
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,7 +69,7 @@ def measure_one(bench, name, memory):
         reached, curves[kind] = merge(bench, kind, filling, limit)
         return reached
 
-    results = bench.in_turns(name, 5, (ways.FullSpeed, ways.Engine),
+    results = bench.in_turns(name, 3, (ways.FullSpeed, ways.Engine),
                              merge_once)
     slow = {kind: [merge(bench, kind, filling, SLOW_LIMIT)[0]]
             for kind in (ways.Defaults, ways.Advisor, ways.OriginalKsmtuned)

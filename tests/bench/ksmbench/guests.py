@@ -54,7 +54,7 @@ def measure_number(bench, number, wanted):
                   append="", output=bench.output, seconds=SECONDS)
     terminal = Quiet(bench.output / f"guests-{number}.log")
     rounds = [measure_round(bench, setup, terminal)
-              for _ in bench.rounds(5)]
+              for _ in bench.rounds(3)]
     name = f"guests-{number}"
     how = f"{number} Linux guests of {MEMORY_MIB} MiB under {accel}"
 

@@ -71,7 +71,7 @@ def measure(bench, wanted):
     cpu = max(os.sched_getaffinity(0))
     filling = filled.twins(mib, TWINS, 51, filled.numbered_pages())
     results = bench.in_turns(
-        "co-runner", 5, (ways.Engine, ways.FullSpeed),
+        "co-runner", 3, (ways.Engine, ways.FullSpeed),
         lambda kind: measure_one(bench, kind, filling, cpu))
     ratios = {kind: [beside / alone for alone, beside in found]
               for kind, found in results.items()}

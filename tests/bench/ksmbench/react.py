@@ -21,7 +21,7 @@ TWINS_MIB = 128
 ALONE_SECONDS = 5
 # The kernel needs two scans of everything, at 20 MB a second.
 LIMIT = 60
-SLOW_LIMIT = 300
+SLOW_LIMIT = 120
 
 
 def filling(twins_mib, written_mib):
@@ -64,7 +64,7 @@ def measure(bench, wanted):
             bench.sized, (TWINS_MIB, WRITTEN_MIB, LIMIT))
         sizes = twins, written
         results = bench.in_turns(
-            name, 5, (ways.Engine, ways.FullSpeed),
+            name, 3, (ways.Engine, ways.FullSpeed),
             lambda kind: measure_one(bench, kind, sizes, huge, limit))
         if not bench.quick:
             results[ways.Defaults] = [measure_one(bench, ways.Defaults, sizes,
