@@ -11,30 +11,7 @@
 #include "qemu/bitops.h"
 #include "pagemap.h"
 
-#include <sys/ioctl.h>
-
-/*
- * The build may run with headers older than the kernel it is for: linux/fs.h
- * has these since 6.7.
- */
-struct ksm_pm_scan_arg {
-    uint64_t size;
-    uint64_t flags;
-    uint64_t start;
-    uint64_t end;
-    uint64_t walk_end;
-    uint64_t vec;
-    uint64_t vec_len;
-    uint64_t max_pages;
-    uint64_t category_inverted;
-    uint64_t category_mask;
-    uint64_t category_anyof_mask;
-    uint64_t return_mask;
-};
-#define KSM_PAGEMAP_SCAN        _IOWR('f', 16, struct ksm_pm_scan_arg)
-#define KSM_PM_SCAN_WP_MATCHING BIT_ULL(0)
-
-QEMU_BUILD_BUG_ON(sizeof(struct ksm_pm_scan_arg) != 96);
+QEMU_BUILD_BUG_ON(sizeof(KsmPagemapScan) != 96);
 QEMU_BUILD_BUG_ON(sizeof(KsmPageRange) != 24);
 
 /*
@@ -46,7 +23,7 @@ static int pagemap_scan(const KsmPagemap *pagemap, uint64_t flags,
                         uint64_t wanted, KsmPageRange *ranges, int max,
                         uint64_t *next)
 {
-    struct ksm_pm_scan_arg arg = {
+    KsmPagemapScan arg = {
         .size = sizeof(arg),
         .flags = flags,
         .start = start,
@@ -162,7 +139,7 @@ int ksm_pagemap_arm(const KsmPagemap *pagemap, uint64_t start, uint64_t end)
     uint64_t next;
 
     /* Holes too: else they would be found as if written, again and again. */
-    return pagemap_scan(pagemap, KSM_PM_SCAN_WP_MATCHING, start, end,
+    return pagemap_scan(pagemap, KSM_PAGEMAP_SCAN_WP, start, end,
                         KSM_PAGE_IS_WRITTEN, KSM_PAGE_IS_WRITTEN, NULL, 0,
                         &next);
 }

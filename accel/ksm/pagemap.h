@@ -10,23 +10,12 @@
 #ifndef ACCEL_KSM_PAGEMAP_H
 #define ACCEL_KSM_PAGEMAP_H
 
+#include "ksm-pagemap-scan.h"
+
 typedef struct KsmPagemap {
     int fd;                     /* /proc/self/pagemap */
     bool has_scan;              /* PAGEMAP_SCAN works */
 } KsmPagemap;
-
-typedef struct KsmPageRange {
-    uint64_t start;             /* host virtual address */
-    uint64_t end;               /* past the range */
-    uint64_t categories;        /* KSM_PAGE_IS_* */
-} KsmPageRange;
-
-/* As in the kernel's uapi (linux/fs.h): PAGE_IS_* */
-#define KSM_PAGE_IS_WPALLOWED   BIT_ULL(0)
-#define KSM_PAGE_IS_WRITTEN     BIT_ULL(1)
-#define KSM_PAGE_IS_PRESENT     BIT_ULL(3)
-#define KSM_PAGE_IS_PFNZERO     BIT_ULL(5)
-#define KSM_PAGE_IS_HUGE        BIT_ULL(6)
 
 /* Fails where /proc is not mounted, for instance. */
 bool ksm_pagemap_open(KsmPagemap *pagemap, Error **errp);

@@ -8,42 +8,16 @@
  */
 #include <errno.h>
 #include <string.h>
-#include <sys/ioctl.h>
 #include <unistd.h>
 
 #include "host/memory.h"
+#include "ksm-pagemap-scan.h"
 #include "pagemap.h"
 
 #define ENTRY_PRESENT   (UINT64_C(1) << 63)
 #define ENTRY_FRAME     ((UINT64_C(1) << 55) - 1)
 /* Entries that are read at once. */
 #define ENTRIES         512
-
-/* As in linux/fs.h since 6.7: the build's headers may be older. */
-struct pm_range {
-    uint64_t start;
-    uint64_t end;
-    uint64_t categories;
-};
-
-struct pm_scan {
-    uint64_t size;
-    uint64_t flags;
-    uint64_t start;
-    uint64_t end;
-    uint64_t walk_end;
-    uint64_t vec;
-    uint64_t vec_len;
-    uint64_t max_pages;
-    uint64_t category_inverted;
-    uint64_t category_mask;
-    uint64_t category_anyof_mask;
-    uint64_t return_mask;
-};
-
-#define PM_SCAN         _IOWR('f', 16, struct pm_scan)
-#define PM_ZERO_PAGE    (UINT64_C(1) << 5)
-#define PM_HUGE         (UINT64_C(1) << 6)
 
 static bool pagemap_entries(int fd, uint64_t start, PagemapPage *pages,
                             size_t number)
@@ -68,11 +42,11 @@ static bool pagemap_entries(int fd, uint64_t start, PagemapPage *pages,
 
 static void pagemap_set(PagemapPage *page, uint64_t categories)
 {
-    if (categories & PM_HUGE) {
+    if (categories & KSM_PAGE_IS_HUGE) {
         page->flags |= PAGEMAP_HUGE;
     }
     /* A huge one counts page by page, too. */
-    if (page->flags & PAGEMAP_RESIDENT && categories & PM_ZERO_PAGE) {
+    if (page->flags & PAGEMAP_RESIDENT && categories & KSM_PAGE_IS_PFNZERO) {
         page->flags = PAGEMAP_ZERO_PAGE;
     }
 }
@@ -82,17 +56,17 @@ static void pagemap_scan(int fd, uint64_t start, PagemapPage *pages,
                          size_t number)
 {
     const uint64_t size = ksm_page_size();
-    struct pm_range ranges[ENTRIES] = { 0 };    /* for valgrind */
-    struct pm_scan scan = {
+    KsmPageRange ranges[ENTRIES] = { 0 };    /* for valgrind */
+    KsmPagemapScan scan = {
         .size = sizeof(scan),
         .start = start,
         .end = start + number * size,
         .vec = (uintptr_t)ranges,
         .vec_len = ENTRIES,
-        .category_anyof_mask = PM_HUGE | PM_ZERO_PAGE,
-        .return_mask = PM_HUGE | PM_ZERO_PAGE,
+        .category_anyof_mask = KSM_PAGE_IS_HUGE | KSM_PAGE_IS_PFNZERO,
+        .return_mask = KSM_PAGE_IS_HUGE | KSM_PAGE_IS_PFNZERO,
     };
-    int found = ioctl(fd, PM_SCAN, &scan);
+    int found = ioctl(fd, KSM_PAGEMAP_SCAN, &scan);
     int i;
 
     for (i = 0; i < found; i++) {
