@@ -37,6 +37,8 @@
 #define WITHDRAW_PAGES      1024
 /* sleep_millisecs << this, at most, while passes find few stable pages. */
 #define BACKOFF_MAX         4
+/* sleep_millisecs times this are between two rounds of spot checks. */
+#define SPOT_SLEEPS         2
 /* One answer is followed by others: so long after it, they are marked. */
 #define ANSWERS_MS          100
 /* Memory that stays free while merged pages are given back. */
@@ -283,8 +285,8 @@ static void begin_pass(KsmEngine *e, int64_t now_ns)
 
 static void sleep_after_spot_check(KsmEngine *e, int64_t now_ns)
 {
-    e->next_spot_ns = now_ns + (int64_t)e->parameters.sleep_millisecs *
-                               SCALE_MS;
+    e->next_spot_ns = now_ns + SPOT_SLEEPS * SCALE_MS *
+                               (int64_t)e->parameters.sleep_millisecs;
 }
 
 static void sleep_after_pass(KsmEngine *e, int64_t now_ns)

@@ -16,7 +16,7 @@
 /* Seconds between checks of an unarmed region that never rests, less one. */
 #define RESTLESS_MAX    63
 /* Between two passes, one region in so many at a time, and then another. */
-#define INTERLACE       16
+#define INTERLACE       32
 /* So many in one step, which is 1 GiB. */
 #define STEP_REGIONS    (512 / INTERLACE)
 /* Rounds that are left out at most, where they lead to passes in vain. */

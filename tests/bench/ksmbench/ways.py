@@ -18,6 +18,14 @@ from ksmtest.ksmtuned import Ksmtuned
 
 ORIGINAL = programs.BUILD / "original-ksmtuned/ksmtuned"
 PASSES_SECONDS = 120
+# The iothread of the object ksm0.
+ENGINE_THREAD = "IO ksm0"
+
+
+def tasks(pid, name=""):
+    """Thread IDs of a process: those whose names begin so."""
+    return [int(task.name) for task in Path(f"/proc/{pid}/task").iterdir()
+            if (task / "comm").read_text().startswith(name)]
 
 
 class Way:
@@ -195,7 +203,7 @@ class Engine(Way):
         return self
 
     def options(self):
-        return ("-object", json.dumps({
+        return ("-name", "debug-threads=on", "-object", json.dumps({
             "qom-type": "ksm", "id": "ksm0", "run": False,
             "backend": self.backend,
             "rendezvous": {"type": "unix",
@@ -212,10 +220,9 @@ class Engine(Way):
 
     def threads(self):
         # QEMU's others don't merge: they answer what the benchmark asks.
-        return super().threads() + [
-            int(task) for task in os.listdir(f"/proc/{self._ksmtuned.pid}/task")
-        ] + [iothread["thread-id"] for guest in self._guests
-             for iothread in guest.execute("query-iothreads")]
+        return (super().threads() + tasks(self._ksmtuned.pid)
+                + [task for guest in self._guests
+                   for task in tasks(guest.pid, ENGINE_THREAD)])
 
     def wait_passes(self, number):
         for guest in self._guests:
