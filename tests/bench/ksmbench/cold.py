@@ -8,7 +8,7 @@ from .bench import LIMIT, SHARE, Merging, cpu_sum
 from .rows import Target, row
 
 # What takes minutes is looked at once, and not for longer.
-SLOW_LIMIT = 300
+SLOW_LIMIT = 450
 
 
 @dataclasses.dataclass(frozen=True)

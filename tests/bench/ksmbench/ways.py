@@ -144,8 +144,8 @@ class Advisor(Way):
     name = "ksmd-advisor"
 
     def _begin(self):
-        set_ksmd(pages_to_scan=100, sleep_millisecs=20,
-                 advisor_mode="scan-time")
+        # By which it sets pages_to_scan, and nobody else may.
+        set_ksmd(sleep_millisecs=20, advisor_mode="scan-time")
 
 
 class OriginalKsmtuned(Way):
