@@ -39,6 +39,12 @@ def cpu_model():
     return models[0] if models else platform.machine()
 
 
+def is_virtual():
+    """Is this itself a guest, where all that concerns memory takes longer?"""
+    return bool(re.search(r"^flags\s*:.* hypervisor\b",
+                          Path("/proc/cpuinfo").read_text(), re.M))
+
+
 def facts(qemu, size, asked):
     version = output_of(qemu, "--version") or ""
     return {
@@ -47,7 +53,9 @@ def facts(qemu, size, asked):
         "cores": len(os.sched_getaffinity(0)),
         "memory_bytes": (os.sysconf("SC_PHYS_PAGES")
                          * os.sysconf("SC_PAGE_SIZE")),
-        "kernel": f"{platform.system()} {platform.release()}",
+        "virtual": is_virtual(),
+        # Without what somebody's build of it is called.
+        "kernel": f"{platform.system()} {platform.release().split('-')[0]}",
         "qemu": version.removeprefix("QEMU emulator version "),
         "commit": output_of("git", "-C", TOP, "describe", "--always",
                             "--dirty", "--exclude=*"),
@@ -63,7 +71,8 @@ def described(facts):
     return [
         ("Date", f"{facts['date']} UTC"),
         ("Machine", f"{facts['cpu']}, {facts['cores']} cores, "
-                    f"{facts['memory_bytes'] / (1 << 30):.1f} GiB"),
+                    f"{facts['memory_bytes'] / (1 << 30):.1f} GiB"
+                    + ", itself a virtual one" * facts["virtual"]),
         ("Kernel", facts["kernel"]),
         ("QEMU", facts["qemu"]),
         ("qemu-ksm", facts["commit"] or "not known: no git"),
