@@ -50,7 +50,10 @@ typedef struct KsmRegion {
     uint16_t interval;
     /* Passes since twins, zeros or marks changed, up to 255. */
     uint8_t quiet;
-    /* Seconds between spot checks, less one: a power of 2 less one. */
+    /*
+     * Seconds between spot checks in passes, less one: a power of 2 less one.
+     * Unless it is 0, there are none between passes.
+     */
     uint8_t restless;
     bool huge:1;            /* one huge page backs it, as last seen */
     bool was_huge:1;        /* one did, ever */

@@ -125,6 +125,10 @@ static void run_slice(void *opaque)
         if (!e->twins.rendezvous.channel) {
             wake = MIN(wake, e->twins.rendezvous.retry_at_ns);
         }
+        if (!QTAILQ_EMPTY(&e->leaving)) {
+            /* For the socket, too: no pass begins before. */
+            wake = t + 10 * SCALE_MS;
+        }
         wake = MAX(wake, t + ksm_budget_delay(&e->budget, t));
     }
     timer_mod_ns(e->timer, wake);
@@ -205,8 +209,7 @@ static void rendezvous_answer(void *opaque, uint32_t page, uint64_t digest,
 {
     KsmEngine *e = opaque;
 
-    ksm_twins_answer(&e->twins, page, digest, twin);
-    if (twin) {
+    if (ksm_twins_answer(&e->twins, page, digest, twin) && twin) {
         ksm_pass_answered(e, now());
     }
 }

@@ -27,14 +27,14 @@ typedef struct KsmMarks {
     unsigned min_density;   /* candidates that a region needs to be admitted */
     bool tight;             /* no region may cost more than one run */
     bool starved;           /* one found no mapping at all */
-    unsigned round;         /* passes begun */
+    unsigned round;         /* times that all was marked */
 } KsmMarks;
 
 /* Reads vm.max_map_count. */
 void ksm_marks_init(KsmMarks *marks);
 
 /*
- * Before the regions of a pass: count the mappings needed now, and choose the
+ * Before all regions are gone through: count the mappings needed now, and choose the
  * density that a region needs.  O(regions).
  */
 void ksm_marks_begin(KsmMarks *marks, KsmBlockList *blocks);

@@ -54,7 +54,12 @@ static void restart_phase(KsmEngine *e, KsmPhase phase)
 
 void ksm_pass_abandon(KsmEngine *e)
 {
+    if (e->phase == KSM_PHASE_MARK && !e->in_pass) {
+        /* No pass is due that would do it instead. */
+        e->next_mark_ns = e->pass_started_ns;
+    }
     e->in_pass = false;
+    e->read_waits = false;
     e->phase = KSM_PHASE_IDLE;
     e->at_block = NULL;
 }
@@ -232,10 +237,15 @@ static bool may_give_back(KsmEngine *e, size_t r)
 
 static void mark_phase(KsmEngine *e, KsmBlock *block, size_t r)
 {
+    const bool ends_pass = e->in_pass && !e->read_waits;
     KsmRegion *region = &block->regions[r];
 
     e->at_region++;
-    region->quiet = MIN(region->quiet + e->in_pass, UINT8_MAX);
+    if (!ends_pass && region->quiet) {
+        /* Nothing was answered. */
+        return;
+    }
+    region->quiet = MIN(region->quiet + ends_pass, UINT8_MAX);
     if (ksm_backend_tracks(block)) {
         /* Merged when it was submitted: there is nothing to mark. */
         return;
@@ -338,17 +348,41 @@ static void begin_marking(KsmEngine *e)
     ksm_marks_begin(&e->marks, &e->blocks);
 }
 
-/* At the end of a pass, or between two. */
+/* At the end of a pass, between two, or in one. */
 static void end_marking(KsmEngine *e, int64_t now_ns)
 {
     KsmFigures sum = ksm_ram_figures(e);
 
     demand(e, &sum);
     e->refused_pass = e->refusals;
+    if (e->read_waits) {
+        e->read_waits = false;
+        e->phase = KSM_PHASE_READ;
+        ksm_state_go_to(e, e->read_block);
+        e->at_region = e->read_region;
+        return;
+    }
     e->phase = KSM_PHASE_IDLE;
     if (e->in_pass) {
         end_pass(e, &sum, now_ns);
     }
+}
+
+/*
+ * To read all of a large guest takes minutes.  What is answered meanwhile is
+ * marked: other engines have marked the other side of the pairs.
+ */
+static bool interrupt_reading(KsmEngine *e, int64_t now_ns)
+{
+    if (!e->next_mark_ns || e->at_page ||
+        now_ns - e->next_mark_ns < NANOSECONDS_PER_SECOND) {
+        return false;
+    }
+    e->read_waits = true;
+    e->read_block = e->at_block;
+    e->read_region = e->at_region;
+    begin_marking(e);
+    return true;
 }
 
 /* Much was written, by the looks of it: a pass is to begin. */
@@ -371,11 +405,11 @@ static bool begin_phase(KsmEngine *e, int64_t now_ns)
         return true;
     }
     if (now_ns >= e->next_spot_ns) {
-        sleep_after_spot_check(e, now_ns);
         if (ksm_spot_check_begin(e)) {
             restart_phase(e, KSM_PHASE_SPOT_CHECK);
             return true;
         }
+        sleep_after_spot_check(e, now_ns);
     }
     return false;
 }
@@ -386,6 +420,7 @@ static void end_phase(KsmEngine *e, int64_t now_ns)
     switch (e->phase) {
     case KSM_PHASE_SPOT_CHECK:
         e->phase = KSM_PHASE_IDLE;
+        sleep_after_spot_check(e, now_ns);
         break;
     case KSM_PHASE_COLLECT:
         restart_phase(e, KSM_PHASE_READ);
@@ -490,8 +525,18 @@ bool ksm_pass_step(KsmEngine *e, int64_t now_ns)
         ksm_pass_abandon(e);
         return false;
     }
+    if (e->phase == KSM_PHASE_SPOT_CHECK &&
+        (now_ns >= e->next_pass_ns ||
+         (e->next_mark_ns && now_ns >= e->next_mark_ns))) {
+        /* That is more. */
+        e->phase = KSM_PHASE_IDLE;
+        sleep_after_spot_check(e, now_ns);
+    }
     if (e->phase == KSM_PHASE_IDLE && !begin_phase(e, now_ns)) {
         return false;
+    }
+    if (e->phase == KSM_PHASE_READ && interrupt_reading(e, now_ns)) {
+        return true;
     }
     if (!next_region(e, &block, &r)) {
         end_phase(e, now_ns);

@@ -148,6 +148,10 @@ static void skip(KsmEngine *e, KsmBlock *block)
     if (e->at_block == block) {
         ksm_state_go_to(e, QTAILQ_NEXT(block, next));
     }
+    if (e->read_block == block) {
+        e->read_block = QTAILQ_NEXT(block, next);
+        e->read_region = 0;
+    }
 }
 
 void ksm_ram_stop_block(KsmEngine *e, KsmBlock *block)

@@ -22,7 +22,10 @@
 /* Rounds that are left out at most, where they lead to passes in vain. */
 #define SKIP_MAX        15
 
-/* Was page @p, which is armed, written, and is that not known yet? */
+/*
+ * Was page @p, which is armed, written, and is that not known yet?  One that is
+ * merged seems to be, once.
+ */
 static bool is_written(KsmEngine *e, KsmBlock *block, size_t p)
 {
     KsmPageRange ranges[KSM_TRACKER_RANGES];
@@ -48,7 +51,7 @@ static bool is_changed(KsmEngine *e, KsmBlock *block, size_t p)
         return false;
     }
     if (range.categories & KSM_PAGE_IS_PFNZERO) {
-        return !(page & KSM_PAGE_ZEROPAGE);
+        return !(page & KSM_PAGE_ZERO);
     }
     switch (ksm_hasher_page(hasher, (void *)(uintptr_t)host,
                             qemu_real_host_page_size(), &digest)) {
@@ -64,12 +67,18 @@ static bool is_changed(KsmEngine *e, KsmBlock *block, size_t p)
 
 static bool is_suspect(KsmEngine *e, KsmBlock *block, size_t r, uint64_t turn)
 {
+    const bool armed = block->regions[r].armed;
     size_t first, last, p;
 
     ksm_region_pages(block, r, &first, &last);
     p = first + turn * STRIDE % (last - first);
-    return block->regions[r].armed ? is_written(e, block, p)
-                                   : is_changed(e, block, p);
+    return (!armed || is_written(e, block, p)) && is_changed(e, block, p);
+}
+
+/* Were two of the region's pages written?  One alone is often. */
+static bool is_in_bulk(KsmEngine *e, KsmBlock *block, size_t r, uint64_t turn)
+{
+    return is_suspect(e, block, r, turn) && is_suspect(e, block, r, turn + 1);
 }
 
 /*
@@ -88,7 +97,7 @@ void ksm_spot_check(KsmEngine *e, KsmBlock *block, size_t r)
 {
     KsmRegion *region = &block->regions[r];
 
-    if (!region->armed && region->due > 1 && e->slow &&
+    if (!region->armed && !region->reseed && region->due > 1 && e->slow &&
         (e->slow_passes + r) % (region->restless + 1) == 0 &&
         is_suspect(e, block, r, e->slow_passes)) {
         have_read(region);
@@ -116,7 +125,8 @@ bool ksm_spot_check_some(KsmEngine *e, KsmBlock *block, size_t *r)
         KsmRegion *region = &block->regions[*r];
 
         /* Of one that never rests, it is known. */
-        if (region->restless || !is_suspect(e, block, *r, turn)) {
+        if (region->restless || region->reseed ||
+            !is_in_bulk(e, block, *r, turn)) {
             continue;
         }
         if (!region->armed) {

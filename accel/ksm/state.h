@@ -78,6 +78,9 @@ typedef struct KsmEngine {
     unsigned spot_skip;             /* so many of them are left out now, */
     unsigned spot_vain;             /* and so many if the next is in vain */
     bool in_pass;
+    bool read_waits;                /* READ goes on after MARK, from here: */
+    KsmBlock *read_block;
+    size_t read_region;
     bool slow;                      /* the pass is the first one in a second */
     int64_t slow_ns;                /* the next is a second after this */
     uint64_t slow_passes;
@@ -85,8 +88,8 @@ typedef struct KsmEngine {
     uint64_t pass_found;            /* pages that were found stable */
     uint64_t batch_hashed;          /* since the last pause in mid-pass */
     bool unread;                    /* the pass found new pages to read again */
-    uint64_t refusals;              /* by the kernel, in this pass */
-    uint64_t refused_pass;          /* in the last one */
+    uint64_t refusals;              /* by the kernel, since a pass began */
+    uint64_t refused_pass;          /* so many when all was last marked */
     int refused;                    /* the last errno of them */
     unsigned backoff;               /* sleep_millisecs << backoff */
     bool prepared_thread;

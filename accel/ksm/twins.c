@@ -36,27 +36,28 @@ void ksm_twins_use_own(KsmTwins *twins, bool own)
     }
 }
 
-void ksm_twins_answer(KsmTwins *twins, uint32_t number, uint64_t digest,
+bool ksm_twins_answer(KsmTwins *twins, uint32_t number, uint64_t digest,
                       bool twin)
 {
     KsmBlock *block;
 
     QTAILQ_FOREACH(block, twins->blocks, next) {
         size_t page = number - block->first;
-        KsmPage old;
+        KsmPage old, now;
 
         if (number < block->first || page >= block->n_pages) {
             continue;
         }
         old = block->pages[page];
         /* The page may have changed since it was submitted. */
-        if ((old & KSM_PAGE_SUBMITTED) && (old & KSM_PAGE_DIGEST) == digest) {
-            ksm_block_set_page(block, page,
-                               twin ? old | KSM_PAGE_TWIN
-                                    : old & ~KSM_PAGE_TWIN);
+        if (!(old & KSM_PAGE_SUBMITTED) || (old & KSM_PAGE_DIGEST) != digest) {
+            return false;
         }
-        return;
+        now = twin ? old | KSM_PAGE_TWIN : old & ~KSM_PAGE_TWIN;
+        ksm_block_set_page(block, page, now);
+        return now != old;
     }
+    return false;
 }
 
 bool ksm_twins_submit(KsmTwins *twins, KsmBlock *block,

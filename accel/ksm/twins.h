@@ -39,8 +39,11 @@ bool ksm_twins_submit(KsmTwins *twins, KsmBlock *block,
                       const KsmCandidate *candidates, size_t n);
 void ksm_twins_withdraw(KsmTwins *twins, KsmBlock *block, size_t page,
                         uint64_t digest);
-/* ksmtuned's answer: page number @number with @digest has a twin, or not. */
-void ksm_twins_answer(KsmTwins *twins, uint32_t number, uint64_t digest,
+/*
+ * ksmtuned's answer: page number @number with @digest has a twin, or not.
+ * Returns true if that is news.
+ */
+bool ksm_twins_answer(KsmTwins *twins, uint32_t number, uint64_t digest,
                       bool twin);
 
 #endif

@@ -8,6 +8,9 @@
  */
 #include "demand.h"
 
+/* Pages are news if they are so much of those that wait. */
+#define NEWS_PART   16
+
 void ksmtuned_demand_join(KsmtunedDemand *demand, KsmtunedDemander *demander)
 {
     g_queue_push_tail(&demand->demanders, demander);
@@ -32,8 +35,10 @@ void ksmtuned_demand_add(KsmtunedDemand *demand, KsmtunedDemander *demander,
     if (!demander->waiting_pages && marked) {
         demander->oldest_ms = now_ms;
     }
-    if (marked) {
-        demander->newest_ms = now_ms;
+    /* A few more are no reason to let many wait. */
+    if (marked &&
+        marked >= ksmtuned_demand_sum(demand).waiting_pages / NEWS_PART) {
+        demand->newest_ms = now_ms;
     }
     demander->waiting_pages = MIN(demander->waiting_pages + marked,
                                   total - demander->serving_pages);
@@ -67,7 +72,7 @@ void ksmtuned_demand_end_service(KsmtunedDemand *demand)
 
 KsmtunedDemandSum ksmtuned_demand_sum(const KsmtunedDemand *demand)
 {
-    KsmtunedDemandSum sum = { 0 };
+    KsmtunedDemandSum sum = { .newest_ms = demand->newest_ms };
     GList *item;
 
     for (item = demand->demanders.head; item; item = item->next) {
@@ -79,7 +84,6 @@ KsmtunedDemandSum ksmtuned_demand_sum(const KsmtunedDemand *demand)
             if (!sum.waiting_pages || demander->oldest_ms < sum.oldest_ms) {
                 sum.oldest_ms = demander->oldest_ms;
             }
-            sum.newest_ms = MAX(sum.newest_ms, demander->newest_ms);
             sum.waiting_pages += demander->waiting_pages;
         }
     }

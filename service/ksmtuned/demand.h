@@ -19,22 +19,22 @@ typedef struct KsmtunedDemander {
     uint64_t waiting_pages;
     uint64_t serving_pages;
     uint64_t marked_pages;      /* now, merged or not */
-    int64_t oldest_ms;          /* arrival of the oldest waiting pages, */
-    int64_t newest_ms;          /* and of the last */
+    int64_t oldest_ms;          /* arrival of the oldest waiting pages */
     bool demanded;              /* has ever marked a page */
 } KsmtunedDemander;
 
 typedef struct KsmtunedDemand {
     GQueue demanders;           /* of KsmtunedDemander, not owned */
     uint64_t departures;        /* demanders that demanded and left, ever */
+    int64_t newest_ms;          /* arrival of the last pages that were not few */
 } KsmtunedDemand;
 
 typedef struct KsmtunedDemandSum {
     uint64_t waiting_pages;
     uint64_t serving_pages;
     uint64_t marked_pages;
-    int64_t oldest_ms;          /* 0 when no pages wait, */
-    int64_t newest_ms;          /* as this */
+    int64_t oldest_ms;          /* 0 when no pages wait */
+    int64_t newest_ms;          /* may be of pages that wait no more */
 } KsmtunedDemandSum;
 
 void ksmtuned_demand_join(KsmtunedDemand *demand, KsmtunedDemander *demander);

@@ -95,9 +95,10 @@ static void policy_begin(KsmtunedDemandPolicy *state,
         state->progress_seen = r->progress;
     }
     state->progress_ms = r->now_ms;
-    /* What came while ksmd ran it may have merged at once. */
-    state->merged_before_pages = state->boosting ? state->merged_begin_pages :
-                                                   r->merged_pages;
+    /* What came while ksmd last ran, that may have merged at once. */
+    state->merged_before_pages =
+        state->boosting || r->oldest_ms <= state->ended_ms ?
+        state->merged_begin_pages : r->merged_pages;
     state->boosting = true;
     state->scans_end = r->full_scans + scans;
     state->merged_begin_pages = r->merged_pages;

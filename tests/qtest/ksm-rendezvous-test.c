@@ -157,6 +157,12 @@ static void test_twins(void)
     qtest_quit(d.qts);
 }
 
+static void set_run(Daemon *d, bool run)
+{
+    qtest_qmp_assert_success(d->qts, "{'execute': 'qom-set', 'arguments': {"
+        "'path': '/objects/ksm0', 'property': 'run', 'value': %i}}", run);
+}
+
 static int64_t full_scans(Daemon *d)
 {
     g_autoptr(QDict) info = ksm_query(d->qts);
@@ -171,7 +177,7 @@ static void test_late_twins(void)
     g_autofree char *no_ksm = ksm_limit_message(d.qts, "no-ksm");
     KsmFrameEntry twins[2];
     uint64_t marked;
-    int64_t last, scans;
+    int64_t scans;
 
     if (no_ksm) {
         g_test_skip(no_ksm);
@@ -180,15 +186,16 @@ static void test_late_twins(void)
         return;
     }
     daemon_published(&d, twins);
+    /* One pass, and then none. */
+    set_run(&d, false);
     qtest_qmp_assert_success(d.qts, "{'execute': 'qom-set', 'arguments': {"
         "'path': '/objects/ksm0', 'property': 'sleep-millisecs',"
         " 'value': 3600000}}");
-    scans = full_scans(&d);
-    do {
-        last = scans;
-        g_usleep(500 * 1000);
-        scans = full_scans(&d);
-    } while (scans != last);
+    scans = full_scans(&d) + 1;
+    set_run(&d, true);
+    for (int i = 0; i < 2000 && full_scans(&d) < scans; i++) {
+        g_usleep(5000);
+    }
     marked = ksm_figure(d.qts, "pc.ram", "pages-marked");
     twins[0].flags = KSM_ENTRY_TWIN;
     twins[1].flags = KSM_ENTRY_TWIN;
@@ -215,12 +222,6 @@ static KsmFrameReport daemon_report(Daemon *d)
     }
     memcpy(&report, payload, sizeof(report));
     return report;
-}
-
-static void set_run(Daemon *d, bool run)
-{
-    qtest_qmp_assert_success(d->qts, "{'execute': 'qom-set', 'arguments': {"
-        "'path': '/objects/ksm0', 'property': 'run', 'value': %i}}", run);
 }
 
 static void test_report(void)

@@ -320,6 +320,25 @@ static void test_merged_meanwhile(void)
     host_demand(&host, 1000);
     host_gather(&host);
     g_assert_true(host.out.boost);
+    host.in.merged_pages += 1000;
+    host_serve(&host, 10);
+
+    /* Also if ksmd has rested since. */
+    host_demand(&host, 1000);
+    host_gather(&host);
+    host_pass(&host, 10);
+    host_demand(&host, 1000);
+    host.in.merged_pages += 1500;
+    host_serve(&host, 10);
+    host_gather(&host);
+    g_assert_true(host.out.boost);
+    while (host.out.boost) {
+        host_scan(&host, 10);
+        host_decide(&host);
+    }
+    host_demand(&host, 1000);
+    host_gather(&host);
+    g_assert_true(host.out.boost);
     /* But these are. */
     host_demand(&host, 1000);
     while (host.out.boost) {
