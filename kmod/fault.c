@@ -3,7 +3,8 @@
  * Faults of who maps a file
  *
  * The core maps the folio that it is given while that is locked, which the
- * rule of slot.c needs.
+ * rule of slot.c needs.  Of locks of the core they need that of the mapping
+ * alone: other mappings are found and unmapped by i_mmap_rwsem.
  */
 #include <linux/mm.h>
 
@@ -84,6 +85,17 @@ static vm_fault_t ksmfs_page_mkwrite(struct vm_fault *vmf)
 	return VM_FAULT_LOCKED;
 }
 
+/*
+ * Maps nothing around what a read fault is about.  That there is one tells the
+ * core that no fault needs the mmap_lock; else it would begin with the lock of
+ * the mapping alone, and do each fault again with that.
+ */
+static vm_fault_t ksmfs_map_pages(struct vm_fault *vmf, pgoff_t start,
+				  pgoff_t end)
+{
+	return 0;
+}
+
 static bool is_unwritable(const struct vm_area_struct *vma)
 {
 	return (vma->vm_flags & (VM_SHARED | VM_MAYWRITE)) !=
@@ -108,5 +120,6 @@ const struct vm_operations_struct ksmfs_vm_operations = {
 	.open = ksmfs_vm_open,
 	.close = ksmfs_vm_close,
 	.fault = ksmfs_fault,
+	.map_pages = ksmfs_map_pages,
 	.page_mkwrite = ksmfs_page_mkwrite,
 };
