@@ -294,7 +294,9 @@ static int charge(const struct ksmfs_slot *slot)
 static int fill(struct folio *folio, const struct ksmfs_slot *slot)
 {
 	if (!ksmfs_slot_is_shared(slot)) {
-		clear_highpage(folio_page(folio, 0));
+		/* Where the allocator clears all, it did. */
+		if (user_alloc_needs_zeroing())
+			clear_highpage(folio_page(folio, 0));
 		return 0;
 	}
 	if (PageHWPoison(folio_page(slot->folio, 0)) ||
