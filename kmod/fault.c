@@ -49,8 +49,7 @@ static vm_fault_t ksmfs_fault(struct vm_fault *vmf)
 
 	if ((vmf->flags & FAULT_FLAG_WRITE) && (vma->vm_flags & VM_SHARED))
 		err = ksmfs_slot_lock_private(&slot, ki, vmf->pgoff,
-					      KSMFS_BY_FAULT, vma,
-					      vmf->address);
+					      KSMFS_BY_FAULT, vmf);
 	else
 		err = lock_to_read(&slot, ki, vmf->pgoff);
 	if (err)
@@ -66,13 +65,12 @@ static vm_fault_t ksmfs_fault(struct vm_fault *vmf)
 
 static vm_fault_t ksmfs_page_mkwrite(struct vm_fault *vmf)
 {
-	struct vm_area_struct *vma = vmf->vma;
-	struct ksmfs_inode *ki = ksmfs_inode(file_inode(vma->vm_file));
+	struct ksmfs_inode *ki = ksmfs_inode(file_inode(vmf->vma->vm_file));
 	struct ksmfs_slot slot;
 	int err;
 
 	err = ksmfs_slot_lock_private(&slot, ki, vmf->pgoff, KSMFS_BY_FAULT,
-				      vma, vmf->address);
+				      vmf);
 	if (err)
 		return to_fault(err);
 	if (folio_page(slot.folio, 0) != vmf->page) {
