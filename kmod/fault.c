@@ -3,7 +3,8 @@
  * Faults of who maps a file
  *
  * The core maps the folio that it is given while that is locked, which the
- * rule of slot.c needs.
+ * rule of slot.c needs.  Of locks of the core they need that of the mapping
+ * alone: other mappings are found and unmapped by i_mmap_rwsem.
  */
 #include <linux/mm.h>
 
@@ -48,8 +49,7 @@ static vm_fault_t ksmfs_fault(struct vm_fault *vmf)
 
 	if ((vmf->flags & FAULT_FLAG_WRITE) && (vma->vm_flags & VM_SHARED))
 		err = ksmfs_slot_lock_private(&slot, ki, vmf->pgoff,
-					      KSMFS_BY_FAULT, vma,
-					      vmf->address);
+					      KSMFS_BY_FAULT, vmf);
 	else
 		err = lock_to_read(&slot, ki, vmf->pgoff);
 	if (err)
@@ -65,13 +65,12 @@ static vm_fault_t ksmfs_fault(struct vm_fault *vmf)
 
 static vm_fault_t ksmfs_page_mkwrite(struct vm_fault *vmf)
 {
-	struct vm_area_struct *vma = vmf->vma;
-	struct ksmfs_inode *ki = ksmfs_inode(file_inode(vma->vm_file));
+	struct ksmfs_inode *ki = ksmfs_inode(file_inode(vmf->vma->vm_file));
 	struct ksmfs_slot slot;
 	int err;
 
 	err = ksmfs_slot_lock_private(&slot, ki, vmf->pgoff, KSMFS_BY_FAULT,
-				      vma, vmf->address);
+				      vmf);
 	if (err)
 		return to_fault(err);
 	if (folio_page(slot.folio, 0) != vmf->page) {
@@ -82,6 +81,17 @@ static vm_fault_t ksmfs_page_mkwrite(struct vm_fault *vmf)
 	/* The core has a reference of its own. */
 	folio_put(slot.folio);
 	return VM_FAULT_LOCKED;
+}
+
+/*
+ * Maps nothing around what a read fault is about.  That there is one tells the
+ * core that no fault needs the mmap_lock; else it would begin with the lock of
+ * the mapping alone, and do each fault again with that.
+ */
+static vm_fault_t ksmfs_map_pages(struct vm_fault *vmf, pgoff_t start,
+				  pgoff_t end)
+{
+	return 0;
 }
 
 static bool is_unwritable(const struct vm_area_struct *vma)
@@ -108,5 +118,6 @@ const struct vm_operations_struct ksmfs_vm_operations = {
 	.open = ksmfs_vm_open,
 	.close = ksmfs_vm_close,
 	.fault = ksmfs_fault,
+	.map_pages = ksmfs_map_pages,
 	.page_mkwrite = ksmfs_page_mkwrite,
 };

@@ -63,8 +63,7 @@ static ssize_t write_page(struct ksmfs_inode *ki, loff_t pos, size_t n,
 
 	if (fault_in_iov_iter_readable(from, n) == n)
 		return -EFAULT;
-	err = ksmfs_slot_lock_private(&slot, ki, index, KSMFS_BY_WRITE, NULL,
-				      0);
+	err = ksmfs_slot_lock_private(&slot, ki, index, KSMFS_BY_WRITE, NULL);
 	if (err)
 		return err == -EHWPOISON ? -EIO : err;
 	/* The memory it comes from may be this page: no faults meanwhile. */
@@ -126,7 +125,7 @@ static int zero_bytes(struct ksmfs_inode *ki, loff_t from, loff_t to)
 	if (from == to || !xa_load(&ki->slots, from >> PAGE_SHIFT))
 		return 0;
 	err = ksmfs_slot_lock_private(&slot, ki, from >> PAGE_SHIFT,
-				      KSMFS_BY_WRITE, NULL, 0);
+				      KSMFS_BY_WRITE, NULL);
 	if (err)
 		return err == -EHWPOISON ? -EIO : err;
 	folio_zero_range(slot.folio, offset_in_page(from), to - from);
@@ -220,7 +219,7 @@ static int allocate(struct inode *inode, loff_t from, loff_t to)
 		if (xa_load(&ki->slots, index))
 			continue;
 		err = ksmfs_slot_lock_private(&slot, ki, index, KSMFS_BY_WRITE,
-					      NULL, 0);
+					      NULL);
 		if (err)
 			return err;
 		ksmfs_slot_unlock(&slot);

@@ -104,16 +104,22 @@ static bool is_current(const struct ksmfs_slot *slot)
 	return xa_load(&slot->ki->slots, slot->index) == slot->entry;
 }
 
+/* Lock what get_slot() has found; if it is that no more, let go of it. */
+static bool lock_found(struct ksmfs_slot *slot)
+{
+	folio_lock(slot->folio);
+	if (is_current(slot))
+		return true;
+	ksmfs_slot_unlock(slot);
+	return false;
+}
+
 void ksmfs_slot_lock(struct ksmfs_slot *slot, struct ksmfs_inode *ki,
 		     pgoff_t index)
 {
-	for (;;) {
+	do {
 		get_slot(slot, ki, index);
-		folio_lock(slot->folio);
-		if (is_current(slot))
-			return;
-		ksmfs_slot_unlock(slot);
-	}
+	} while (!lock_found(slot));
 }
 
 /* As try_get_slot(), and locks the slot if nobody else has it. */
@@ -167,6 +173,16 @@ unsigned int ksmfs_slots_trylock_written(struct ksmfs_slot *slots,
 	return n;
 }
 
+/* @slot is that of which the locked @folio is the own one. */
+static void slot_of_own(struct ksmfs_slot *slot, struct folio *folio)
+{
+	/* Its file is there as long as this slot is locked. */
+	slot->ki = ksmfs_inode(folio->mapping->host);
+	slot->index = folio->index;
+	slot->entry = folio;
+	slot->folio = folio;
+}
+
 bool ksmfs_slot_trylock_folio(struct ksmfs_slot *slot,
 			      struct ksmfs_mount *mount, struct folio *folio)
 {
@@ -176,11 +192,7 @@ bool ksmfs_slot_trylock_folio(struct ksmfs_slot *slot,
 		folio_unlock(folio);
 		return false;
 	}
-	/* Its file is there as long as this slot is locked. */
-	slot->ki = ksmfs_inode(folio->mapping->host);
-	slot->index = folio->index;
-	slot->entry = folio;
-	slot->folio = folio;
+	slot_of_own(slot, folio);
 	return true;
 }
 
@@ -233,14 +245,13 @@ static int store(const struct ksmfs_slot *slot, void *entry, bool written)
 }
 
 static struct folio *new_folio(struct ksmfs_inode *ki,
-			       struct vm_area_struct *vma,
-			       unsigned long address)
+			       const struct vm_fault *vmf)
 {
 	const gfp_t gfp = GFP_HIGHUSER | __GFP_ACCOUNT;
 	struct mem_cgroup *old = set_active_memcg(ki->memcg);
 	struct folio *folio;
 
-	folio = vma ? ksmfs_vma_alloc_folio(gfp, vma, address) :
+	folio = vmf ? ksmfs_vma_alloc_folio(gfp, vmf->vma, vmf->address) :
 		      folio_alloc(gfp, 0);
 	set_active_memcg(old);
 	if (!folio)
@@ -294,7 +305,9 @@ static int charge(const struct ksmfs_slot *slot)
 static int fill(struct folio *folio, const struct ksmfs_slot *slot)
 {
 	if (!ksmfs_slot_is_shared(slot)) {
-		clear_highpage(folio_page(folio, 0));
+		/* Where the allocator clears all, it did. */
+		if (user_alloc_needs_zeroing())
+			clear_highpage(folio_page(folio, 0));
 		return 0;
 	}
 	if (PageHWPoison(folio_page(slot->folio, 0)) ||
@@ -347,44 +360,85 @@ static int replace(struct ksmfs_slot *slot, struct folio *folio,
 	return 0;
 }
 
+/* Is it to get a folio of its own?  With the slot locked, or a hint. */
+static bool needs_folio(const struct ksmfs_slot *slot, enum ksmfs_why why)
+{
+	if (!slot->entry)
+		return why != KSMFS_BY_SPLIT;
+	return xa_is_value(slot->entry) ||
+	       ksmfs_folio_is_shared(slot->folio, ksmfs_mount_of(slot->ki));
+}
+
+/*
+ * Lock the slot that is mapped where @vmf is about, if the folio there is its
+ * own one: no look at the array is needed.
+ */
+static bool lock_mapped(struct ksmfs_slot *slot, struct ksmfs_inode *ki,
+			const struct vm_fault *vmf)
+{
+	struct folio *folio = page_folio(vmf->page);
+
+	if (READ_ONCE(folio->mapping) != ki->vfs_inode.i_mapping)
+		return false;
+	folio_lock(folio);
+	if (folio->mapping != ki->vfs_inode.i_mapping) {
+		folio_unlock(folio);
+		return false;
+	}
+	folio_get(folio);
+	slot_of_own(slot, folio);
+	return true;
+}
+
+/* Lock the slot, and have a @new folio at hand if it needs one. */
+static int lock_with_new(struct ksmfs_slot *slot, struct ksmfs_inode *ki,
+			 pgoff_t index, enum ksmfs_why why,
+			 const struct vm_fault *vmf, struct folio **new)
+{
+	*new = NULL;
+	if (vmf && vmf->page && lock_mapped(slot, ki, vmf))
+		return 0;
+	for (;;) {
+		get_slot(slot, ki, index);
+		/* It is not locked yet: nobody waits for it meanwhile. */
+		if (!*new && needs_folio(slot, why)) {
+			*new = new_folio(ki, vmf);
+			if (!*new) {
+				folio_put(slot->folio);
+				return -ENOMEM;
+			}
+		}
+		if (!lock_found(slot))
+			continue;
+		if (*new || !needs_folio(slot, why))
+			return 0;
+		ksmfs_slot_unlock(slot);
+	}
+}
+
 int ksmfs_slot_lock_private(struct ksmfs_slot *slot, struct ksmfs_inode *ki,
 			    pgoff_t index, enum ksmfs_why why,
-			    struct vm_area_struct *vma, unsigned long address)
+			    const struct vm_fault *vmf)
 {
-	struct folio *folio = NULL;
-	int err = 0;
+	struct folio *new;
+	int err = lock_with_new(slot, ki, index, why, vmf, &new);
 
-	for (;;) {
-		ksmfs_slot_lock(slot, ki, index);
-		if (why == KSMFS_BY_FAULT && index >= ksmfs_end(ki)) {
-			err = -EFBIG;
-			break;
-		}
-		if (ksmfs_slot_is_private(slot)) {
-			if (why == KSMFS_BY_SPLIT)
-				break;
-			if (PageHWPoison(folio_page(slot->folio, 0)))
-				err = -EHWPOISON;
-			else
-				ksmfs_slot_mark_written(slot);
-			break;
-		}
-		if (!slot->entry && why == KSMFS_BY_SPLIT)
-			break;
-		if (folio) {
-			err = replace(slot, folio, why);
-			if (err)
-				break;
+	if (err)
+		return err;
+	if (why == KSMFS_BY_FAULT && index >= ksmfs_end(ki)) {
+		err = -EFBIG;
+	} else if (needs_folio(slot, why)) {
+		err = replace(slot, new, why);
+		if (!err)
 			return why == KSMFS_BY_SPLIT;
-		}
-		/* Nobody waits for this slot meanwhile. */
-		ksmfs_slot_unlock(slot);
-		folio = new_folio(ki, vma, address);
-		if (!folio)
-			return -ENOMEM;
+	} else if (why != KSMFS_BY_SPLIT) {
+		if (PageHWPoison(folio_page(slot->folio, 0)))
+			err = -EHWPOISON;
+		else
+			ksmfs_slot_mark_written(slot);
 	}
-	if (folio)
-		folio_put(folio);
+	if (new)
+		folio_put(new);
 	if (err)
 		ksmfs_slot_unlock(slot);
 	return err;

@@ -85,15 +85,15 @@ enum ksmfs_why {
  * @ki: the file
  * @index: of the page
  * @why: what for
- * @vma: whose NUMA policy to follow at @address; or NULL
- * @address: the virtual address of the page
+ * @vmf: the fault, if it is one: the NUMA policy of its mapping is followed; or
+ *	 NULL
  *
  * Return: 0, or 1 if the slot was split; -EFBIG beyond the end of the file;
  * -ENOSPC, -ENOMEM, -EHWPOISON.
  */
 int ksmfs_slot_lock_private(struct ksmfs_slot *slot, struct ksmfs_inode *ki,
 			    pgoff_t index, enum ksmfs_why why,
-			    struct vm_area_struct *vma, unsigned long address);
+			    const struct vm_fault *vmf);
 
 /* Nobody maps the locked slot's folio there any more. */
 void ksmfs_slot_unmap(const struct ksmfs_slot *slot);

@@ -15,7 +15,7 @@ static int split_slot(struct ksmfs_inode *ki, pgoff_t index)
 {
 	struct ksmfs_slot slot;
 	int ret = ksmfs_slot_lock_private(&slot, ki, index, KSMFS_BY_SPLIT,
-					  NULL, 0);
+					  NULL);
 
 	/* One that can't be read can't be copied, and gets no new twins. */
 	if (ret == -EHWPOISON)

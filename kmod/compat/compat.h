@@ -66,6 +66,16 @@ static inline void ksmfs_kill_anon_super(struct super_block *sb)
 #define inode_just_drop generic_delete_inode
 #endif
 
+#if LINUX_VERSION_CODE < KERNEL_VERSION(6, 13, 0)
+/* Does the page allocator leave something in pages for users? */
+static inline bool ksmfs_alloc_needs_zeroing(void)
+{
+	return !want_init_on_alloc(GFP_HIGHUSER);
+}
+
+#define user_alloc_needs_zeroing ksmfs_alloc_needs_zeroing
+#endif
+
 #if LINUX_VERSION_CODE < KERNEL_VERSION(6, 11, 0)
 /* Only this architecture's copy is told of memory errors. */
 static inline int ksmfs_folio_mc_copy(struct folio *to, struct folio *from)

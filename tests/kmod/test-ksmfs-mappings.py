@@ -79,6 +79,29 @@ def test_gup_is_fast(bed):
         check(counts['unmapped-read'] > 0, 'the probe counts nothing')
 
 
+def test_faults_need_no_mmap_lock(bed):
+    """a fault takes the lock of its mapping, and not that of all of memory"""
+    half = 1000
+    # Where there is no such lock, all faults begin with the other.
+    fast = 'lock_vma_under_rcu' in Path('/proc/kallsyms').read_text()
+    with bed.mount() as mount, mount.file(pages=2 * half) as file, \
+            probe('lock_mm_and_find_vma') as profile:
+        check_equal({file[page][0] for page in range(half)}, {0}, 'holes')
+        for page in range(2 * half):
+            file[page] = (page % half + 1).to_bytes(8, 'little') * (PAGE // 8)
+        results = file.merge(*((page, page % half) for page
+                               in range(2 * half)))
+        check_equal(results[half:], half * ['merged'], 'of the second half')
+        for page in range(half // 2):
+            check_equal(file[page], file[half + page], f'page {page}')
+        for page in range(half):
+            file.map[page * PAGE] = 0
+        slow = int(profile.read_text().split()[1])
+        # Some are of other memory, and of tables of pages.
+        check(slow < half // 10 if fast else slow > half,
+              f'{slow} faults took the mmap_lock')
+
+
 def test_long_pins_are_refused(bed):
     """a registered buffer of io_uring is refused, and keeps no page unmerged"""
     with bed.mount() as mount:
