@@ -34,7 +34,7 @@ typedef struct KsmMarks {
 void ksm_marks_init(KsmMarks *marks);
 
 /*
- * Before all regions are gone through: count the mappings needed now, and choose the
+ * Before all are gone through: count the mappings needed now, and choose the
  * density that a region needs.  O(regions).
  */
 void ksm_marks_begin(KsmMarks *marks, KsmBlockList *blocks);

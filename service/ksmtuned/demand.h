@@ -26,7 +26,7 @@ typedef struct KsmtunedDemander {
 typedef struct KsmtunedDemand {
     GQueue demanders;           /* of KsmtunedDemander, not owned */
     uint64_t departures;        /* demanders that demanded and left, ever */
-    int64_t newest_ms;          /* arrival of the last pages that were not few */
+    int64_t newest_ms;          /* arrival of the last that were not few */
 } KsmtunedDemand;
 
 typedef struct KsmtunedDemandSum {
