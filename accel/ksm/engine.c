@@ -16,6 +16,9 @@
 #include "report.h"
 #include "trace.h"
 
+/* Most steps take a fraction of what it takes to look at the socket. */
+#define SLICE_STEPS     64
+
 static int64_t now(void)
 {
     return qemu_clock_get_ns(QEMU_CLOCK_REALTIME);
@@ -94,7 +97,7 @@ static void run_slice(void *opaque)
     }
     do {
         more = ksm_rendezvous_run(&e->twins.rendezvous);
-        for (int i = 0; (!paused || withdraws) && i < 8 &&
+        for (int i = 0; (!paused || withdraws) && i < SLICE_STEPS &&
                         t - start < KSM_SLICE_NS / 2; i++) {
             bool worked = ksm_pass_step(e, t);
 

@@ -24,21 +24,20 @@
 #include "trace.h"
 
 /*
- * Look for what was written for so long, about, at a time: microseconds, of
- * which these calls take as many.  And at so much at a time, as all of it can
- * be armed again then, should it be one range.
+ * Act on what was written for so long, about, at a time: microseconds, of
+ * which these calls take as many.
  */
 #define COLLECT_BUDGET      500
 #define COLLECT_REARM       20
 #define COLLECT_WITHDRAW    1
-#define COLLECT_REGIONS     (COLLECT_BUDGET / COLLECT_REARM * \
-                             KSM_BATCH_PAGES / KSM_REGION_MAX_PAGES)
+/* Look for it in so many regions at a time, which takes some 50 of them. */
+#define COLLECT_REGIONS     32
 /* Withdraw so many pages at a time. */
 #define WITHDRAW_PAGES      1024
 /* sleep_millisecs << this, at most, while passes find few stable pages. */
 #define BACKOFF_MAX         4
 /* sleep_millisecs times this are between two rounds of spot checks. */
-#define SPOT_SLEEPS         2
+#define SPOT_SLEEPS         4
 /* One answer is followed by others: so long after it, they are marked. */
 #define ANSWERS_MS          100
 /* Memory that stays free while merged pages are given back. */

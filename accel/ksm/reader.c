@@ -30,6 +30,7 @@ static void forget(KsmEngine *e, KsmBlock *block, size_t p)
 typedef struct RegionNews {
     unsigned hashed;        /* pages */
     unsigned fresh;         /* of which nothing was known before */
+    unsigned changed;       /* of which something else was */
     unsigned found;         /* found stable: submitted, or zero */
 } RegionNews;
 
@@ -84,6 +85,7 @@ static bool note_digest(KsmEngine *e, KsmBlock *block, size_t p,
         e->cow_breaks += known && !armed && (old & KSM_PAGE_MARKED);
     }
     news->fresh += !known;
+    news->changed += known && !same;
     age = same ? ksm_page_age(old) + 1 : 0;
     if (!armed && known) {
         page = ksm_page_reread(page, same);
@@ -301,6 +303,21 @@ static bool read_due(Reading *reading, size_t r, size_t first, size_t last)
 }
 
 /*
+ * Does the region deserve another look soon?  So does what is seen for the
+ * first time, and what a spot check found to be written in bulk after a long
+ * rest; what changes all the time doesn't.
+ */
+static bool is_promising(KsmRegion *region, const RegionNews *news)
+{
+    if (news->changed > KSM_BUSY_PAGES && region->restless == 1) {
+        /* Once, unless it comes to rest. */
+        region->restless = 3;
+        return true;
+    }
+    return news->fresh > KSM_BUSY_PAGES;
+}
+
+/*
  * Hash those of the region's resident pages that are due: all of an unarmed
  * region, and of an armed one those that were written and then left alone.
  * Returns false if it is to be called again, to go on at e->at_page.
@@ -311,7 +328,7 @@ static bool read_region(KsmEngine *e, KsmBlock *block, size_t r)
     KSM_UNINITIALIZED Reading reading;
     const RegionNews *news = &reading.news;
     size_t first, last;
-    bool ok;
+    bool ok, promising;
 
     if (!e->at_page) {
         region->pending = false;
@@ -338,15 +355,12 @@ static bool read_region(KsmEngine *e, KsmBlock *block, size_t r)
         e->at_page = 0;
         return true;
     }
-    e->unread |= news->fresh > KSM_BUSY_PAGES;
-    /*
-     * What was seen for the first time, or is stable at last, deserves to be
-     * looked at soon; what only changes all the time doesn't.
-     */
+    promising = is_promising(region, news);
+    e->unread |= promising;
     if (news->found) {
         region->restless = 0;
     }
-    if (news->fresh > KSM_BUSY_PAGES || news->found) {
+    if (promising || news->found) {
         region->interval = MAX(region->interval / 2, 1);
     } else if (!news->fresh) {
         region->interval = MIN(region->interval * 2, KSM_READ_INTERVAL_MAX);

@@ -322,10 +322,7 @@ static void test_hastened_unarmed(void)
         g_usleep(5000);
     }
     /* None has a twin. */
-    for (int i = 0; i < 20; i++) {
-        qtest_qmp_assert_success(qts, "{'execute': 'ksm-scan'}");
-        wait_pass(qts);
-    }
+    ksm_wait_passes(qts, 20);
     g_assert_cmpuint(ksm_figure(qts, "pc.ram", "pages-tracked"), <,
                      64 * MiB / PAGE);
     check_hastened(qts);

@@ -18,6 +18,7 @@ ROWS = {
 }
 HOT_MIB = 256
 CHUNK = MIB
+LEARNING_SECONDS = 15
 
 
 def rewrite(pid, address, contents, end):
@@ -53,7 +54,7 @@ def measure_one(bench, kind, mib, seconds):
             time.sleep(1)
             way.start([other, guest])
             # What is done once, to find out that it is hot, is no waste.
-            time.sleep(seconds / 2)
+            time.sleep(bench.sized(LEARNING_SECONDS))
             before, merges = cpu_sum(way.cpu()), merges_undone()
             time.sleep(seconds)
             percent = 100 * (cpu_sum(way.cpu()) - before) / seconds
@@ -67,13 +68,13 @@ def measure_one(bench, kind, mib, seconds):
 
 def measure(bench, wanted):
     mib = bench.sized(HOT_MIB)
-    seconds = bench.sized(20, 6)
+    seconds = bench.sized(20, 5)
     results = bench.in_turns(
         "hot", 3, (ways.Engine, ways.FullSpeed),
         lambda kind: measure_one(bench, kind, mib, seconds))
     how = (f"a guest of {mib} MiB is rewritten all the time, with two "
-           f"contents in turn that another guest has; {seconds} s after as "
-           "long a start")
+           f"contents in turn that another guest has; in {seconds} s, from "
+           f"{LEARNING_SECONDS} s after the start on")
     for name, index, unit in (("hot", 0, "% of a core"),
                               ("hot/undone", 1, "merges undone a second")):
         if name in wanted:
