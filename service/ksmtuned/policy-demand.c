@@ -22,7 +22,8 @@
  * by that alone.
  *
  * A demand that brought nearly nothing (pages were written again, or their
- * digests were forged) makes later ones wait, however large they are.
+ * digests were forged) makes later ones wait, however large they are: 5
+ * seconds, and twice as long each time in a row, up to what few pages wait.
  *
  * While as many pages are shared as the administrator allows, none is served:
  * ksmd then only forgets those of engines that have left.
@@ -107,10 +108,16 @@ static void policy_begin(KsmtunedDemandPolicy *state,
 static void policy_judge(KsmtunedDemandPolicy *state,
                          const KsmtunedDemandReadings *r)
 {
-    if (r->merged_pages - state->merged_before_pages < r->serving_pages / 8) {
-        state->patient_until_ms = r->now_ms +
-                                  ksmtuned_policy_demand_wait_ms(state);
+    int64_t patience_ms = (int64_t)KSMTUNED_POLICY_GATHER_MAX_MS <<
+                          MIN(state->futile, KSMTUNED_POLICY_FUTILE_MAX);
+
+    if (r->merged_pages - state->merged_before_pages >= r->serving_pages / 8) {
+        state->futile = 0;
+        return;
     }
+    state->futile++;
+    state->patient_until_ms = r->now_ms +
+        MIN(patience_ms, ksmtuned_policy_demand_wait_ms(state));
 }
 
 /* Why ksmd's present task is over; NULL if it isn't. */

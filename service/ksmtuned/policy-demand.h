@@ -25,6 +25,8 @@
 #define KSMTUNED_POLICY_GATHER_MS       500
 /* Pages that come all the time are not waited for longer. */
 #define KSMTUNED_POLICY_GATHER_MAX_MS   5000
+/* Demands in vain: others wait for that, << so much at most. */
+#define KSMTUNED_POLICY_FUTILE_MAX      7
 /*
  * Fewer pages wait so long: at least 10 s, and 200 times what waking ksmd
  * costs, so that it takes at most 1/200 of a core in the long run; but at most
@@ -83,6 +85,7 @@ typedef struct KsmtunedDemandPolicy {
     uint64_t merged_before_pages;   /* and when the waiting may have come */
     uint64_t scan_cost_ns;      /* ksmd's CPU time for its last full scan */
     uint64_t departures_seen;
+    unsigned futile;            /* demands in a row that brought nothing */
     int64_t patient_until_ms;   /* until then no demand is urgent */
     int64_t ended_ms;           /* when it was last told to rest */
     int64_t hold_until_ms;      /* until then ksmd isn't woken at all */
