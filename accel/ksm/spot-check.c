@@ -35,7 +35,7 @@ static bool is_written(KsmEngine *e, KsmBlock *block, size_t p)
            ksm_ram_written(e, block, p, p + 1, ranges, &next) > 0;
 }
 
-/* Does page @p, which nobody watches, not hold what it did? */
+/* Does page @p not hold what it did when it was last read? */
 static bool is_changed(KsmEngine *e, KsmBlock *block, size_t p)
 {
     const KsmHasher *hasher = block->hasher ?: &e->hasher;
