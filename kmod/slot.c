@@ -421,8 +421,12 @@ int ksmfs_slot_lock_private(struct ksmfs_slot *slot, struct ksmfs_inode *ki,
 			    const struct vm_fault *vmf)
 {
 	struct folio *new;
-	int err = lock_with_new(slot, ki, index, why, vmf, &new);
+	int err;
 
+	/* Charge nobody for it; with the lock held it counts. */
+	if (why == KSMFS_BY_FAULT && index >= ksmfs_end(ki))
+		return -EFBIG;
+	err = lock_with_new(slot, ki, index, why, vmf, &new);
 	if (err)
 		return err;
 	if (why == KSMFS_BY_FAULT && index >= ksmfs_end(ki)) {

@@ -52,7 +52,7 @@ typedef struct KsmRegion {
     uint8_t quiet;
     /*
      * Seconds between spot checks in passes, less one: a power of 2 less one.
-     * Unless it is 0, there are none between passes.
+     * Unless it is 0, there are none between passes.  See spot-check.c.
      */
     uint8_t restless;
     bool huge:1;            /* one huge page backs it, as last seen */
@@ -63,6 +63,7 @@ typedef struct KsmRegion {
     bool settled:1;         /* all was read again since; valid while armed */
     bool pending:1;         /* pages wait to be hashed; only while armed */
     bool resubmit:1;        /* digests must be submitted again */
+    bool answered:1;        /* a page has gained or lost twins since MARK */
     bool marks_due:1;       /* marks may not match twins and zeros */
     bool blanket:1;         /* has a mark that QEMU made, not the engine */
     bool whole:1;           /* marked whole, for want of mappings */

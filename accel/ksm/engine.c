@@ -72,11 +72,12 @@ static void open_tracker(KsmEngine *e)
 static void run_slice(void *opaque)
 {
     KsmEngine *e = opaque;
-    const int64_t cpu_start = thread_cpu_ns();
-    int64_t start, t, wake, used;
+    int64_t start, t, wake, cpu_start, used;
     bool more, paused, withdraws;
 
     qemu_mutex_lock(&e->lock);
+    /* What it took to get here is the engine's, too, if the thread is. */
+    cpu_start = e->owns_thread ? e->thread_cpu_ns : thread_cpu_ns();
     if (!e->prepared_thread) {
         ksm_hasher_prepare_thread();
         e->prepared_thread = true;
@@ -112,7 +113,8 @@ static void run_slice(void *opaque)
     } while (more && t - start < KSM_SLICE_NS / 2);
     ksm_report(e, t);
 
-    used = thread_cpu_ns() - cpu_start;
+    e->thread_cpu_ns = thread_cpu_ns();
+    used = e->thread_cpu_ns - cpu_start;
     e->cpu_ns += used;
     ksm_budget_use(&e->budget, t, used);
     if (more) {
@@ -128,7 +130,7 @@ static void run_slice(void *opaque)
         if (!e->twins.rendezvous.channel) {
             wake = MIN(wake, e->twins.rendezvous.retry_at_ns);
         }
-        if (!QTAILQ_EMPTY(&e->leaving)) {
+        if (!paused && !QTAILQ_EMPTY(&e->leaving)) {
             /* For the socket, too: no pass begins before. */
             wake = t + 10 * SCALE_MS;
         }
@@ -309,7 +311,8 @@ bool ksm_engine_snapshot_ready(KsmEngine *e, bool *done, bool *memory_low)
 }
 
 bool ksm_engine_start(KsmEngine *e, const char *id, AioContext *ctx,
-                      const SocketAddress *rendezvous, Error **errp)
+                      bool owns_thread, const SocketAddress *rendezvous,
+                      Error **errp)
 {
     uint8_t seed[KSM_SEED_SIZE];
     Error *err = NULL;
@@ -328,6 +331,7 @@ bool ksm_engine_start(KsmEngine *e, const char *id, AioContext *ctx,
     QTAILQ_INIT(&e->leaving);
     e->id = id;
     e->ctx = ctx;
+    e->owns_thread = owns_thread;
     e->granted = unlimited;
     e->budget.filled_at_ns = now();
     ksm_hasher_seed(&e->hasher, seed);

@@ -10,9 +10,13 @@
 
 #include "state.h"
 
-/* Start to work in @ctx.  @engine is zeroed but for its parameters.  BQL. */
+/*
+ * Start to work in @ctx, which nothing else uses if @owns_thread.  @engine is
+ * zeroed but for its parameters.  BQL.
+ */
 bool ksm_engine_start(KsmEngine *engine, const char *id, AioContext *ctx,
-                      const SocketAddress *rendezvous, Error **errp);
+                      bool owns_thread, const SocketAddress *rendezvous,
+                      Error **errp);
 /* Nothing runs in the IOThread for @engine after this.  BQL. */
 void ksm_engine_stop(KsmEngine *engine);
 

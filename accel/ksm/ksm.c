@@ -310,7 +310,7 @@ static void ksm_complete(UserCreatable *uc, Error **errp)
     }
     if (!ksm_engine_start(&ksm->engine, id,
                           iothread_get_aio_context(ksm->iothread),
-                          ksm->rendezvous, errp)) {
+                          !ksm->iothread_id, ksm->rendezvous, errp)) {
         return;
     }
     ksm->running = true;

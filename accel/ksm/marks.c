@@ -71,6 +71,31 @@ bool ksm_marks_admit(const KsmMarks *marks, const KsmRegion *region)
     return density(region) >= marks->min_density;
 }
 
+/* Is there a neighbour @r that is armed, or will be? */
+static bool is_admitted(const KsmMarks *marks, const KsmBlock *block, size_t r)
+{
+    return r < block->n_regions && ksm_marks_admit(marks, &block->regions[r]);
+}
+
+bool ksm_marks_take(KsmMarks *marks, const KsmBlock *block, size_t r)
+{
+    /* Where it meets another one that has its own, one mapping is saved. */
+    const unsigned met = (r > 0 && is_admitted(marks, block, r - 1)) +
+                         is_admitted(marks, block, r + 1);
+
+    if (met == 0) {
+        if (marks->vmas + VMAS_PER_RUN > marks->vma_budget) {
+            marks->limited = true;
+            marks->refused = true;
+            return false;
+        }
+        marks->vmas += VMAS_PER_RUN;
+    } else if (met == 2) {
+        marks->vmas -= MIN(marks->vmas, VMAS_PER_RUN);
+    }
+    return true;
+}
+
 /* Does a mapping end between a region marked whole and this neighbour? */
 static bool differs(const KsmMarks *marks, const KsmRegion *neighbour)
 {
@@ -165,7 +190,8 @@ void ksm_marks_begin(KsmMarks *marks, KsmBlockList *blocks)
     marks->tight = marks->starved || marks->vmas > marks->vma_budget ||
                    (marks->tight && !roomy);
     marks->starved = false;
-    marks->limited = whole || marks->min_density > 1;
+    marks->limited = whole || marks->min_density > 1 || marks->refused;
+    marks->refused = false;
     marks->round++;
     QTAILQ_FOREACH(block, blocks, next) {
         for (size_t r = 0; r < block->n_regions; r++) {

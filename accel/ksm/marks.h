@@ -27,6 +27,7 @@ typedef struct KsmMarks {
     unsigned min_density;   /* candidates that a region needs to be admitted */
     bool tight;             /* no region may cost more than one run */
     bool starved;           /* one found no mapping at all */
+    bool refused;           /* one found none to be armed with */
     unsigned round;         /* times that all was marked */
 } KsmMarks;
 
@@ -41,6 +42,12 @@ void ksm_marks_begin(KsmMarks *marks, KsmBlockList *blocks);
 
 /* May the promoted @region be marked and armed? */
 bool ksm_marks_admit(const KsmMarks *marks, const KsmRegion *region);
+
+/*
+ * Region @r was promoted and admitted since they were counted: take the
+ * mappings that it needs.  Returns false if there are not so many.
+ */
+bool ksm_marks_take(KsmMarks *marks, const KsmBlock *block, size_t r);
 
 /*
  * Make the marks of region @r what its twins want.  Returns false if the

@@ -57,6 +57,7 @@ typedef uint64_t KsmPage;
                                             KSM_PAGE_HEAT_BITS)
 /* A page of such heat is volatile: nothing is known of its contents. */
 #define KSM_PAGE_VOLATILE   3u
+/* One that is as hot as can be is looked at once in 1 << this seconds. */
 #define KSM_PAGE_PAUSE_MAX_BITS 2u
 
 static inline unsigned ksm_page_age(KsmPage page)

@@ -44,6 +44,8 @@
 #define MEMORY_RESERVE      (256 * MiB)
 /* Look at it once in so many regions, which is 128 MiB. */
 #define MEMORY_REGIONS      64
+/* Of so many regions, which is 1 GiB, those are found that have an answer. */
+#define ANSWER_REGIONS      512
 
 static void restart_phase(KsmEngine *e, KsmPhase phase)
 {
@@ -97,7 +99,8 @@ static bool note_written(KsmEngine *e, KsmBlock *block, size_t p, int *budget)
                                                      : KSM_PAGE_MARKED;
     const KsmPage old = block->pages[p];
     KsmPage page = ksm_page_written(old);
-    const bool looks = ksm_state_looks_at(e, r, page);
+    /* Does READ look at it, unless it is written? */
+    const bool looks = ksm_state_looks_at(e, r, old);
 
     if (old & KSM_PAGE_POISONED) {
         return true;
@@ -234,17 +237,35 @@ static bool may_give_back(KsmEngine *e, size_t r)
     return !e->memory_low;
 }
 
+/* MARK is of all regions then, else of those with answers only. */
+static bool ends_pass(const KsmEngine *e)
+{
+    return e->in_pass && !e->read_waits;
+}
+
+/* The first region from @r on, of some, that is to be marked; else the next. */
+static size_t next_answered(const KsmEngine *e, const KsmBlock *block, size_t r)
+{
+    const size_t end = MIN(r + ANSWER_REGIONS, block->n_regions);
+
+    while (!ends_pass(e) && r < end && !block->regions[r].answered) {
+        r++;
+    }
+    return r;
+}
+
 static void mark_phase(KsmEngine *e, KsmBlock *block, size_t r)
 {
-    const bool ends_pass = e->in_pass && !e->read_waits;
-    KsmRegion *region = &block->regions[r];
+    KsmRegion *region;
 
-    e->at_region++;
-    if (!ends_pass && region->quiet) {
-        /* Nothing was answered. */
+    e->at_region = next_answered(e, block, r);
+    if (e->at_region > r) {
         return;
     }
-    region->quiet = MIN(region->quiet + ends_pass, UINT8_MAX);
+    e->at_region++;
+    region = &block->regions[r];
+    region->answered = false;
+    region->quiet = MIN(region->quiet + ends_pass(e), UINT8_MAX);
     if (ksm_backend_tracks(block)) {
         /* Merged when it was submitted: there is nothing to mark. */
         return;
@@ -282,8 +303,8 @@ static void begin_pass(KsmEngine *e, int64_t now_ns)
     }
     e->in_pass = true;
     e->pass_started_ns = now_ns;
-    e->slow = now_ns - e->slow_ns >= NANOSECONDS_PER_SECOND;
-    e->slow_passes += e->slow;
+    e->seconds_before = e->seconds;
+    e->seconds = now_ns / NANOSECONDS_PER_SECOND;
     e->pass_hashed = 0;
     e->batch_hashed = 0;
     e->pass_found = 0;
@@ -292,7 +313,7 @@ static void begin_pass(KsmEngine *e, int64_t now_ns)
     restart_phase(e, KSM_PHASE_COLLECT);
 }
 
-static void sleep_after_spot_check(KsmEngine *e, int64_t now_ns)
+static void sleep_until_spot_check(KsmEngine *e, int64_t now_ns)
 {
     e->next_spot_ns = now_ns + SPOT_SLEEPS * SCALE_MS *
                                (int64_t)e->parameters.sleep_millisecs;
@@ -310,16 +331,16 @@ static void sleep_after_pass(KsmEngine *e, int64_t now_ns)
     }
     e->next_pass_ns = now_ns +
         ((int64_t)e->parameters.sleep_millisecs << e->backoff) * SCALE_MS;
-    sleep_after_spot_check(e, now_ns);
+    sleep_until_spot_check(e, now_ns);
 }
 
 /* Tell ksmtuned what ksmd is needed for, if that changed. */
-static void demand(KsmEngine *e, const KsmFigures *sum)
+static void demand(KsmEngine *e, uint64_t pages_marked)
 {
-    if (e->marks.marked || sum->pages_marked != e->demanded) {
+    if (e->marks.marked || pages_marked != e->demanded) {
         ksm_rendezvous_demand(&e->twins.rendezvous, e->marks.marked,
-                              sum->pages_marked);
-        e->demanded = sum->pages_marked;
+                              pages_marked);
+        e->demanded = pages_marked;
         e->marks.marked = 0;
     }
 }
@@ -328,8 +349,6 @@ static void end_pass(KsmEngine *e, const KsmFigures *sum, int64_t now_ns)
 {
     e->in_pass = false;
     e->full_scans++;
-    e->slow_ns += QEMU_ALIGN_DOWN(e->pass_started_ns - e->slow_ns,
-                                  NANOSECONDS_PER_SECOND);
     e->last_pass_ns = now_ns - e->pass_started_ns;
     sleep_after_pass(e, now_ns);
     if (now_ns - e->last_event_ns >= NANOSECONDS_PER_SECOND) {
@@ -344,27 +363,40 @@ static void begin_marking(KsmEngine *e)
 {
     restart_phase(e, KSM_PHASE_MARK);
     e->next_mark_ns = 0;
-    ksm_marks_begin(&e->marks, &e->blocks);
+    if (ends_pass(e)) {
+        ksm_marks_begin(&e->marks, &e->blocks);
+    }
 }
 
-/* At the end of a pass, between two, or in one. */
+/* The phase goes on where it was interrupted. */
+static void resume_phase(KsmEngine *e, KsmPhase phase, const KsmPlace *place)
+{
+    e->phase = phase;
+    ksm_state_go_to(e, place->block);
+    e->at_region = place->region;
+}
+
 static void end_marking(KsmEngine *e, int64_t now_ns)
 {
-    KsmFigures sum = ksm_ram_figures(e);
+    if (ends_pass(e)) {
+        KsmFigures sum = ksm_ram_figures(e);
 
-    demand(e, &sum);
-    e->refused_pass = e->refusals;
-    if (e->read_waits) {
-        e->read_waits = false;
-        e->phase = KSM_PHASE_READ;
-        ksm_state_go_to(e, e->read_block);
-        e->at_region = e->read_region;
+        demand(e, sum.pages_marked);
+        e->refused_pass = e->refusals;
+        e->phase = KSM_PHASE_IDLE;
+        end_pass(e, &sum, now_ns);
         return;
     }
-    e->phase = KSM_PHASE_IDLE;
-    if (e->in_pass) {
-        end_pass(e, &sum, now_ns);
+    /* To count all would take longer; the end of the pass does. */
+    demand(e, e->demanded + e->marks.marked);
+    if (!e->read_waits) {
+        e->phase = KSM_PHASE_IDLE;
+        return;
     }
+    e->read_waits = false;
+    /* READ is to get on, however long MARK takes. */
+    e->next_mark_ns = e->next_mark_ns ? now_ns : 0;
+    resume_phase(e, KSM_PHASE_READ, &e->read_place);
 }
 
 /*
@@ -378,8 +410,7 @@ static bool interrupt_reading(KsmEngine *e, int64_t now_ns)
         return false;
     }
     e->read_waits = true;
-    e->read_block = e->at_block;
-    e->read_region = e->at_region;
+    e->read_place = (KsmPlace) { e->at_block, e->at_region };
     begin_marking(e);
     return true;
 }
@@ -392,25 +423,35 @@ static void hasten_pass(KsmEngine *e)
     e->backoff = 0;
 }
 
-/* While no pass is made: begin what is due.  False: nothing is. */
+/* The round that was interrupted goes on, or another one begins. */
+static void begin_spot_check(KsmEngine *e, int64_t now_ns)
+{
+    sleep_until_spot_check(e, now_ns);
+    if (e->spot_place.block) {
+        resume_phase(e, KSM_PHASE_SPOT_CHECK, &e->spot_place);
+    } else if (ksm_spot_check_begin(e)) {
+        restart_phase(e, KSM_PHASE_SPOT_CHECK);
+    }
+    e->spot_place.block = NULL;
+}
+
+/* While no pass is made: begin what is due, or go on.  False: nothing is. */
 static bool begin_phase(KsmEngine *e, int64_t now_ns)
 {
-    if (now_ns >= e->next_pass_ns) {
+    const bool pass = now_ns >= e->next_pass_ns;
+    const bool mark = e->next_mark_ns && now_ns >= e->next_mark_ns;
+
+    if (e->phase == KSM_PHASE_SPOT_CHECK && (pass || mark)) {
+        e->spot_place = (KsmPlace) { e->at_block, e->at_region };
+    }
+    if (pass) {
         begin_pass(e, now_ns);
-        return true;
-    }
-    if (e->next_mark_ns && now_ns >= e->next_mark_ns) {
+    } else if (mark) {
         begin_marking(e);
-        return true;
+    } else if (e->phase == KSM_PHASE_IDLE && now_ns >= e->next_spot_ns) {
+        begin_spot_check(e, now_ns);
     }
-    if (now_ns >= e->next_spot_ns) {
-        if (ksm_spot_check_begin(e)) {
-            restart_phase(e, KSM_PHASE_SPOT_CHECK);
-            return true;
-        }
-        sleep_after_spot_check(e, now_ns);
-    }
-    return false;
+    return e->phase != KSM_PHASE_IDLE;
 }
 
 /* All regions were gone through in this phase. */
@@ -419,7 +460,6 @@ static void end_phase(KsmEngine *e, int64_t now_ns)
     switch (e->phase) {
     case KSM_PHASE_SPOT_CHECK:
         e->phase = KSM_PHASE_IDLE;
-        sleep_after_spot_check(e, now_ns);
         break;
     case KSM_PHASE_COLLECT:
         restart_phase(e, KSM_PHASE_READ);
@@ -462,7 +502,6 @@ static bool split(KsmEngine *e, KsmBlock *block, size_t r)
 /* A step of what was asked for, whoever did. */
 static bool unmerge_step(KsmEngine *e)
 {
-    KsmFigures sum;
     KsmBlock *block;
     size_t r;
 
@@ -475,8 +514,7 @@ static bool unmerge_step(KsmEngine *e)
         }
         ksm_pass_abandon(e);
         e->refused_pass = e->refusals;
-        sum = ksm_ram_figures(e);
-        demand(e, &sum);
+        demand(e, ksm_ram_figures(e).pages_marked);
         return false;
     }
     if (!block->backend->split) {
@@ -515,23 +553,20 @@ bool ksm_pass_step(KsmEngine *e, int64_t now_ns)
         return withdraw_step(e);
     }
     if (e->unmerging) {
-        if (e->phase != KSM_PHASE_MARK) {
-            restart_phase(e, KSM_PHASE_MARK);
+        if (e->phase != KSM_PHASE_UNMERGE) {
+            restart_phase(e, KSM_PHASE_UNMERGE);
         }
         return unmerge_step(e);
     }
-    if (!ksm_state_runs(e)) {
+    if (e->phase == KSM_PHASE_UNMERGE || !ksm_state_runs(e)) {
+        /* Who wanted it wants it no more. */
         ksm_pass_abandon(e);
+    }
+    if (!ksm_state_runs(e)) {
         return false;
     }
-    if (e->phase == KSM_PHASE_SPOT_CHECK &&
-        (now_ns >= e->next_pass_ns ||
-         (e->next_mark_ns && now_ns >= e->next_mark_ns))) {
-        /* That is more. */
-        e->phase = KSM_PHASE_IDLE;
-        sleep_after_spot_check(e, now_ns);
-    }
-    if (e->phase == KSM_PHASE_IDLE && !begin_phase(e, now_ns)) {
+    if ((e->phase == KSM_PHASE_IDLE || e->phase == KSM_PHASE_SPOT_CHECK) &&
+        !begin_phase(e, now_ns)) {
         return false;
     }
     if (e->phase == KSM_PHASE_READ && interrupt_reading(e, now_ns)) {

@@ -60,27 +60,21 @@ static bool arm(KsmEngine *e, KsmBlock *block, size_t r)
     return true;
 }
 
-/* Those pages of region @r are to be read that have @flags, and not @but. */
-static void have_read(KsmBlock *block, size_t r, KsmPage flags, KsmPage but)
+/* Page @p of an armed region is to be read. */
+static void have_read(KsmBlock *block, size_t p)
 {
-    size_t first, last;
+    KsmPage page = block->pages[p];
 
-    ksm_region_pages(block, r, &first, &last);
-    for (size_t p = first; p < last; p++) {
-        KsmPage page = block->pages[p];
-
-        if ((page & (flags | but)) == flags) {
-            page = ksm_page_set_age(page, 0) | KSM_PAGE_WRITTEN;
-            ksm_block_set_page(block, p, page);
-            block->regions[r].pending = true;
-        }
-    }
+    page = ksm_page_set_age(page, 0) | KSM_PAGE_WRITTEN;
+    ksm_block_set_page(block, p, page);
+    block->regions[ksm_block_region_of(block, p)].pending = true;
 }
 
 /* Arm a region that was read before. */
 static void arm_known(KsmEngine *e, KsmBlock *block, size_t r)
 {
     KsmRegion *region = &block->regions[r];
+    size_t first, last;
 
     if (!arm(e, block, r)) {
         return;
@@ -92,7 +86,13 @@ static void arm_known(KsmEngine *e, KsmBlock *block, size_t r)
      */
     region->settled = false;
     region->due = KSM_READ_INTERVAL_MAX / 2 + r % KSM_READ_INTERVAL_MAX;
-    have_read(block, r, KSM_PAGE_HASHED, KSM_PAGE_SUBMITTED);
+    ksm_region_pages(block, r, &first, &last);
+    for (size_t p = first; p < last; p++) {
+        if ((block->pages[p] & (KSM_PAGE_HASHED | KSM_PAGE_SUBMITTED)) ==
+            KSM_PAGE_HASHED) {
+            have_read(block, p);
+        }
+    }
 }
 
 /* Neither track nor merge the region; nothing happens if it isn't. */
@@ -124,6 +124,39 @@ static bool is_small(KsmEngine *e, const KsmBlock *block, size_t r)
     return n == 1 && !(range.categories & KSM_PAGE_IS_HUGE);
 }
 
+/* All that is there, or was, of region @r, which was just armed. */
+static void have_all_read(KsmEngine *e, KsmBlock *block, size_t r)
+{
+    const uint64_t host = (uintptr_t)block->host;
+    KSM_UNINITIALIZED KsmPageRange ranges[KSM_REGION_MAX_PAGES];
+    uint64_t next;
+    uint8_t *start;
+    size_t size = ksm_regions_memory(block, r, r + 1, &start);
+    size_t first, last;
+    int n = ksm_pagemap_present(&e->pagemap, (uintptr_t)start,
+                                (uintptr_t)start + size, ranges,
+                                KSM_REGION_MAX_PAGES, &next);
+
+    if (n < 0) {
+        ksm_state_refused(e, -n);
+    }
+    for (int i = 0; i < n; i++) {
+        size_t p = (ranges[i].start - host) >> block->page_bits;
+
+        for (; p < (ranges[i].end - host) >> block->page_bits; p++) {
+            if (!(block->pages[p] & KSM_PAGE_POISONED)) {
+                have_read(block, p);
+            }
+        }
+    }
+    ksm_region_pages(block, r, &first, &last);
+    for (size_t p = first; p < last; p++) {
+        if (block->pages[p] & (KSM_PAGE_HASHED | KSM_PAGE_ZERO)) {
+            have_read(block, p);
+        }
+    }
+}
+
 bool ksm_promotion_try(KsmEngine *e, KsmBlock *block, size_t r)
 {
     KsmRegion *region = &block->regions[r];
@@ -133,22 +166,25 @@ bool ksm_promotion_try(KsmEngine *e, KsmBlock *block, size_t r)
         !may_arm(e, block, region) || !is_small(e, block, r)) {
         return false;
     }
-    region->tried = true;
     region->promoted = true;
-    region->quiet = 0;
-    if (!ksm_marks_admit(&e->marks, region) || !arm(e, block, r)) {
+    if (!ksm_marks_admit(&e->marks, region) ||
+        !ksm_marks_take(&e->marks, block, r) || !arm(e, block, r)) {
         region->promoted = false;
         return false;
     }
+    region->tried = true;
+    region->quiet = 0;
     region->settled = true;
     region->due = KSM_REHASH_INTERVAL + r % KSM_READ_INTERVAL_MAX;
-    have_read(block, r, 0, KSM_PAGE_POISONED);
+    have_all_read(e, block, r);
     return true;
 }
 
 bool ksm_promotion_update(KsmEngine *e, KsmBlock *block, size_t r)
 {
     KsmRegion *region = &block->regions[r];
+    /* Its mappings were counted when marking began. */
+    const bool counted = region->promoted;
 
     if (!region->promoted) {
         region->promoted = is_worth_it(e, region);
@@ -157,6 +193,10 @@ bool ksm_promotion_update(KsmEngine *e, KsmBlock *block, size_t r)
     }
     if (!ksm_marks_admit(&e->marks, region)) {
         release(e, block, r);
+        return false;
+    }
+    if (!counted && !ksm_marks_take(&e->marks, block, r)) {
+        /* Others may have to make room for it, which the next pass decides. */
         return false;
     }
     if (!region->armed && may_arm(e, block, region)) {

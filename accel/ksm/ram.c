@@ -142,16 +142,21 @@ void ksm_ram_start_block(KsmEngine *e, KsmBlock *block)
     trace_ksm_ram_start_block(block->host, block->size);
 }
 
+static void skip_at(KsmPlace *place, KsmBlock *block)
+{
+    if (place->block == block) {
+        *place = (KsmPlace) { QTAILQ_NEXT(block, next), 0 };
+    }
+}
+
 /* The pass goes on behind @block, which is going away. */
 static void skip(KsmEngine *e, KsmBlock *block)
 {
     if (e->at_block == block) {
         ksm_state_go_to(e, QTAILQ_NEXT(block, next));
     }
-    if (e->read_block == block) {
-        e->read_block = QTAILQ_NEXT(block, next);
-        e->read_region = 0;
-    }
+    skip_at(&e->read_place, block);
+    skip_at(&e->spot_place, block);
 }
 
 void ksm_ram_stop_block(KsmEngine *e, KsmBlock *block)

@@ -9,6 +9,7 @@
  */
 #include "qemu/osdep.h"
 #include "reader.h"
+#include "spot-check.h"
 #include "trace.h"
 
 /* What is known of a page whatever it holds. */
@@ -100,7 +101,7 @@ static bool note_digest(KsmEngine *e, KsmBlock *block, size_t p,
     return false;
 }
 
-static void note_poisoned(KsmEngine *e, KsmBlock *block, size_t p)
+void ksm_reader_note_poisoned(KsmEngine *e, KsmBlock *block, size_t p)
 {
     block->figures.poisoned++;
     ksm_backend_withdraw(&e->twins, block, p);
@@ -224,7 +225,7 @@ static void read_page(Reading *reading, size_t p, uint64_t categories)
         }
         break;
     case KSM_HASH_POISONED:
-        note_poisoned(e, block, p);
+        ksm_reader_note_poisoned(e, block, p);
         break;
     }
 }
@@ -303,21 +304,6 @@ static bool read_due(Reading *reading, size_t r, size_t first, size_t last)
 }
 
 /*
- * Does the region deserve another look soon?  So does what is seen for the
- * first time, and what a spot check found to be written in bulk after a long
- * rest; what changes all the time doesn't.
- */
-static bool is_promising(KsmRegion *region, const RegionNews *news)
-{
-    if (news->changed > KSM_BUSY_PAGES && region->restless == 1) {
-        /* Once, unless it comes to rest. */
-        region->restless = 3;
-        return true;
-    }
-    return news->fresh > KSM_BUSY_PAGES;
-}
-
-/*
  * Hash those of the region's resident pages that are due: all of an unarmed
  * region, and of an armed one those that were written and then left alone.
  * Returns false if it is to be called again, to go on at e->at_page.
@@ -355,7 +341,10 @@ static bool read_region(KsmEngine *e, KsmBlock *block, size_t r)
         e->at_page = 0;
         return true;
     }
-    promising = is_promising(region, news);
+    /* It deserves another look soon. */
+    promising = news->fresh > KSM_BUSY_PAGES ||
+                (news->changed > KSM_BUSY_PAGES &&
+                 ksm_spot_check_read_again(region));
     e->unread |= promising;
     if (news->found) {
         region->restless = 0;
@@ -416,7 +405,8 @@ bool ksm_reader_step(KsmEngine *e, KsmBlock *block, size_t r)
     if (e->at_page) {
         return read_region(e, block, r);
     }
-    if (region->due && (!region->armed || !region->settled || e->slow)) {
+    if (region->due &&
+        (!region->armed || !region->settled || ksm_state_is_slow(e))) {
         region->due--;
     }
     if (region->armed && !region->due) {

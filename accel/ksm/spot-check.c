@@ -9,9 +9,10 @@
  */
 #include "qemu/osdep.h"
 #include "ram.h"
+#include "reader.h"
 #include "spot-check.h"
 
-/* Each of a region's pages in turn, not side by side. */
+/* Each of a region's pages in turn, not side by side: any prime would do. */
 #define STRIDE          197
 /* Seconds between checks of an unarmed region that never rests, less one. */
 #define RESTLESS_MAX    63
@@ -60,7 +61,7 @@ static bool is_changed(KsmEngine *e, KsmBlock *block, size_t p)
     case KSM_HASH_OK:
         return !(page & KSM_PAGE_HASHED) || (page & KSM_PAGE_DIGEST) != digest;
     default:
-        /* To be met and noted when the region is read. */
+        ksm_reader_note_poisoned(e, block, p);
         return false;
     }
 }
@@ -71,6 +72,9 @@ static bool is_suspect(KsmEngine *e, KsmBlock *block, size_t r, uint64_t turn)
     size_t first, last, p;
 
     ksm_region_pages(block, r, &first, &last);
+    if (first == last) {
+        return false;
+    }
     p = first + turn * STRIDE % (last - first);
     return (!armed || is_written(e, block, p)) && is_changed(e, block, p);
 }
@@ -96,10 +100,11 @@ static void have_read(KsmRegion *region)
 void ksm_spot_check(KsmEngine *e, KsmBlock *block, size_t r)
 {
     KsmRegion *region = &block->regions[r];
+    const unsigned pause = region->restless + 1;
 
-    if (!region->armed && !region->reseed && region->due > 1 && e->slow &&
-        (e->slow_passes + r) % (region->restless + 1) == 0 &&
-        is_suspect(e, block, r, e->slow_passes)) {
+    if (!region->armed && !region->reseed && region->due > 1 &&
+        ksm_state_is_turn(e, r, pause) &&
+        is_suspect(e, block, r, (e->seconds + r) / pause)) {
         have_read(region);
         e->unread = true;
     }
@@ -137,6 +142,15 @@ bool ksm_spot_check_some(KsmEngine *e, KsmBlock *block, size_t *r)
         return true;
     }
     return false;
+}
+
+bool ksm_spot_check_read_again(KsmRegion *region)
+{
+    if (region->restless != 1) {
+        return false;
+    }
+    region->restless = region->restless * 2 + 1;
+    return true;
 }
 
 void ksm_spot_check_paid(KsmEngine *e)

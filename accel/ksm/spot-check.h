@@ -24,6 +24,12 @@ void ksm_spot_check(KsmEngine *engine, KsmBlock *block, size_t r);
 bool ksm_spot_check_some(KsmEngine *engine, KsmBlock *block, size_t *r);
 /* The next round of those begins: it checks other regions.  False: not now. */
 bool ksm_spot_check_begin(KsmEngine *engine);
+/*
+ * @region changed in bulk between two reads.  Is that news, to be read again
+ * soon?  Only once after a spot check found it so: what changes all the time
+ * never comes to rest.
+ */
+bool ksm_spot_check_read_again(KsmRegion *region);
 /* A pass found pages to be stable: such rounds are of use. */
 void ksm_spot_check_paid(KsmEngine *engine);
 

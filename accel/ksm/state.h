@@ -36,7 +36,14 @@ typedef enum KsmPhase {
     KSM_PHASE_COLLECT,              /* what was written */
     KSM_PHASE_READ,                 /* hash and submit */
     KSM_PHASE_MARK,                 /* act on answers; between passes, too */
+    KSM_PHASE_UNMERGE,              /* instead of passes */
 } KsmPhase;
+
+/* Where a phase goes on. */
+typedef struct KsmPlace {
+    KsmBlock *block;                /* NULL: it is done */
+    size_t region;
+} KsmPlace;
 
 /* Who wants the guest to have all of its pages again. */
 #define KSM_UNMERGE_USER        1u  /* by ksm-unmerge */
@@ -77,13 +84,12 @@ typedef struct KsmEngine {
     uint64_t spot_rounds;           /* of spot checks between passes */
     unsigned spot_skip;             /* so many of them are left out now, */
     unsigned spot_vain;             /* and so many if the next is in vain */
+    KsmPlace spot_place;            /* where a round was interrupted */
     bool in_pass;
     bool read_waits;                /* READ goes on after MARK, from here: */
-    KsmBlock *read_block;
-    size_t read_region;
-    bool slow;                      /* the pass is the first one in a second */
-    int64_t slow_ns;                /* the next is a second after this */
-    uint64_t slow_passes;
+    KsmPlace read_place;
+    uint64_t seconds;               /* of the clock, when the pass began, */
+    uint64_t seconds_before;        /* and when the one before it did */
     uint64_t pass_hashed;
     uint64_t pass_found;            /* pages that were found stable */
     uint64_t batch_hashed;          /* since the last pause in mid-pass */
@@ -106,6 +112,8 @@ typedef struct KsmEngine {
     uint64_t full_scans;
     uint64_t cow_breaks;
     uint64_t cpu_ns;
+    bool owns_thread;               /* nobody else works in the IOThread, */
+    int64_t thread_cpu_ns;          /* which had used so much when last asked */
     uint64_t last_pass_ns;
 } KsmEngine;
 
@@ -130,6 +138,23 @@ static inline unsigned ksm_state_permille(const KsmEngine *engine)
 }
 
 /*
+ * Is it region @r's turn in this pass, for what is done once in @pause seconds?
+ * The turns of others are in other seconds.
+ */
+static inline bool ksm_state_is_turn(const KsmEngine *engine, size_t r,
+                                     unsigned pause)
+{
+    return (engine->seconds + r) / pause !=
+           (engine->seconds_before + r) / pause;
+}
+
+/* Is this pass the first one that begins in its second? */
+static inline bool ksm_state_is_slow(const KsmEngine *engine)
+{
+    return ksm_state_is_turn(engine, 0, 1);
+}
+
+/*
  * Does this pass look at @page of region @r?  At a volatile one only now and
  * then: that it is written is known, and to arm it costs the guest a fault.
  */
@@ -139,8 +164,7 @@ static inline bool ksm_state_looks_at(const KsmEngine *engine, size_t r,
     const unsigned heat = ksm_page_heat(page);
 
     return heat < KSM_PAGE_VOLATILE ||
-           (engine->slow &&
-            (engine->slow_passes + r) % ksm_page_pause(heat) == 0);
+           ksm_state_is_turn(engine, r, ksm_page_pause(heat));
 }
 
 /* The phase goes on at the start of @block; NULL: it is done. */

@@ -54,8 +54,12 @@ bool ksm_twins_answer(KsmTwins *twins, uint32_t number, uint64_t digest,
             return false;
         }
         now = twin ? old | KSM_PAGE_TWIN : old & ~KSM_PAGE_TWIN;
+        if (now == old) {
+            return false;
+        }
         ksm_block_set_page(block, page, now);
-        return now != old;
+        block->regions[ksm_block_region_of(block, page)].answered = true;
+        return true;
     }
     return false;
 }

@@ -245,6 +245,37 @@ static void test_small_pages(void)
     qtest_quit(qts);
 }
 
+/* What is written from pass to pass is not at rest, however hot it is. */
+static void test_rewritten(void)
+{
+    QTestState *qts = init_small_pages(BY_PASSES ",backend=null");
+    g_autofree char *no_scan = ksm_limit_message(qts, "no-pagemap-scan");
+    uint64_t submitted;
+
+    if (no_scan) {
+        g_test_skip(no_scan);
+        qtest_quit(qts);
+        return;
+    }
+    /* All alike, so that the region stays armed. */
+    qtest_memset(qts, BASE, 1, HUGE);
+    set_run(qts);
+    for (int i = 0; i < 5; i++) {
+        single_pass(qts);
+    }
+    submitted = ksm_figure(qts, "pc.ram", "pages-submitted");
+    g_assert_cmpuint(submitted, >=, HUGE / PAGE);
+    for (int round = 0; round < 40; round++) {
+        for (int i = 0; i < 200; i += 2) {
+            ksm_write_page(qts, BASE + i * PAGE, 10000 * i + round + 2);
+        }
+        single_pass(qts);
+    }
+    g_assert_cmpuint(ksm_figure(qts, "pc.ram", "pages-submitted"), ==,
+                     submitted);
+    qtest_quit(qts);
+}
+
 /* What is written in bulk is found soon, though nothing is armed. */
 static void test_spot_check(void)
 {
@@ -850,6 +881,7 @@ int main(int argc, char **argv)
     ADD(residency);
     ADD(changing);
     ADD(small_pages);
+    ADD(rewritten);
     ADD(spot_check);
     ADD(hastened_armed);
     ADD(hastened_unarmed);

@@ -432,6 +432,63 @@ static void scatter_regions(Fixture *f, unsigned n)
     }
 }
 
+/* Region @r is of small pages, and is armed if there are mappings for that. */
+static bool take(Fixture *f, size_t r)
+{
+    KsmRegion *region = &f->block->regions[r];
+
+    region->promoted = true;
+    region->armed = ksm_marks_admit(&f->marks, region) &&
+                    ksm_marks_take(&f->marks, f->block, r);
+    region->promoted = region->armed;
+    return region->armed;
+}
+
+/* Before anything is known to be alike: as many are armed as there is room. */
+static void test_taken(Fixture *f, gconstpointer data)
+{
+    unsigned n = 0;
+
+    f->marks.vma_budget = 11;
+    /* Two each, as long as they lie alone. */
+    for (size_t r = 1; r < REGIONS; r += 2) {
+        n += take(f, r);
+        check_cost(f);
+    }
+    g_assert_cmpuint(n, ==, 5);
+    g_assert_true(f->marks.limited);
+    /* One between two makes one mapping of three; one beside costs nothing. */
+    g_assert_true(take(f, 2));
+    g_assert_cmpuint(f->marks.vmas, ==, 8);
+    g_assert_true(take(f, 0));
+    g_assert_cmpuint(f->marks.vmas, ==, 8);
+    check_cost(f);
+    g_assert_true(take(f, 20));
+    g_assert_false(take(f, 23));
+    check_cost(f);
+    /* It is told until all find room. */
+    passes(f, 1);
+    g_assert_true(f->marks.limited);
+    passes(f, 1);
+    g_assert_false(f->marks.limited);
+    check_cost(f);
+}
+
+/* What is alike comes before what was only armed. */
+static void test_taken_yields(Fixture *f, gconstpointer data)
+{
+    f->marks.vma_budget = 10;
+    for (size_t r = 1; r < 10; r += 2) {
+        g_assert_true(take(f, r));
+    }
+    passes(f, 1);
+    set_twins(f, 20 * f->n, 100, true);
+    passes(f, 1);
+    check_cost(f);
+    g_assert_cmpuint(count_advised(20 * f->n, 20 * f->n + 100), ==, 100);
+    g_assert_false(f->block->regions[1].armed);
+}
+
 /* If not even arming all regions is possible, the densest are. */
 static void test_densest(Fixture *f, gconstpointer data)
 {
@@ -802,6 +859,8 @@ int main(int argc, char **argv)
     ADD(promoted_only);
     ADD(skewed);
     ADD(whole);
+    ADD(taken);
+    ADD(taken_yields);
     ADD(densest);
     ADD(cut_is_sticky);
     ADD(turnover);
