@@ -56,7 +56,7 @@ KsmLimitInfoList *ksm_limits(const KsmEngine *e)
     if (e->refused_pass) {
         g_autofree char *message = g_strdup_printf(
             "ksm: the kernel refused to mark, track or merge memory, %" PRIu64
-            " times since the last pass began: %s: -trace 'ksm_*' tells where",
+            " times in the last pass: %s: -trace 'ksm_*' tells where",
             e->refused_pass, strerror(e->refused));
 
         add_limit(&tail, KSM_LIMIT_REFUSED, message);
