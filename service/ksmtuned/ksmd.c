@@ -8,15 +8,18 @@
  * what to put back.  A setting that has none of the values that we gave it was
  * changed by someone else, whose wish counts.
  *
+ * The priority of ksmd's process is kept like one of them.
+ *
  * max_page_sharing and merge_across_nodes are never touched: the kernel allows
  * that only while nothing is merged.
  */
 #include <errno.h>
 #include <glib/gstdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
-#include "host/ksmd-cpu.h"
+#include "host/ksmd-process.h"
 #include "host/sysfs.h"
 #include "ksmd.h"
 #include "log.h"
@@ -39,6 +42,7 @@ static const struct {
     [KSMTUNED_KSMD_USE_ZERO_PAGES] = { "use_zero_pages", true },
     [KSMTUNED_KSMD_PAGES_TO_SCAN] = { "pages_to_scan", false },
     [KSMTUNED_KSMD_SLEEP_MILLISECS] = { "sleep_millisecs", false },
+    [KSMTUNED_KSMD_NICE] = { "nice", true },
     [KSMTUNED_KSMD_RUN] = { "run", false },
 };
 
@@ -50,9 +54,45 @@ struct KsmtunedKsmd {
     bool schedstat_sought;
 };
 
+static bool ksmd_is_nice(const char *name)
+{
+    return !strcmp(name, ksmd_settings[KSMTUNED_KSMD_NICE].name);
+}
+
+/* The host's ksmd.  0: it can't be seen, or the files are not this host's. */
+static pid_t ksmd_process(const KsmtunedKsmd *ksmd)
+{
+    return strcmp(ksmd->sysfs_root, KSM_SYSFS_ROOT) ? 0 :
+           ksm_ksmd_find(ksmd->proc_root);
+}
+
+static char *ksmd_get_nice(const KsmtunedKsmd *ksmd)
+{
+    pid_t process = ksmd_process(ksmd);
+    int nice;
+
+    return process && ksm_ksmd_nice(process, &nice) ?
+           g_strdup_printf("%d", nice) : NULL;
+}
+
+static bool ksmd_set_nice(const KsmtunedKsmd *ksmd, const char *value,
+                          GError **error)
+{
+    pid_t process = ksmd_process(ksmd);
+
+    if (process && !ksm_ksmd_set_nice(process, atoi(value))) {
+        g_set_error(error, G_FILE_ERROR, g_file_error_from_errno(errno),
+                    "can't set the priority of ksmd, process %d, to nice %s: "
+                    "%s", (int)process, value, g_strerror(errno));
+        return false;
+    }
+    return true;
+}
+
 static char *ksmd_get(const KsmtunedKsmd *ksmd, const char *name)
 {
-    return ksm_sysfs_get(ksmd->sysfs_root, name);
+    return ksmd_is_nice(name) ? ksmd_get_nice(ksmd) :
+                                ksm_sysfs_get(ksmd->sysfs_root, name);
 }
 
 static uint64_t ksmd_get_number(const KsmtunedKsmd *ksmd, const char *name)
@@ -66,7 +106,8 @@ static uint64_t ksmd_get_number(const KsmtunedKsmd *ksmd, const char *name)
 static bool ksmd_set(const KsmtunedKsmd *ksmd, const char *name,
                      const char *value, GError **error)
 {
-    return ksm_sysfs_set(ksmd->sysfs_root, name, value, error);
+    return ksmd_is_nice(name) ? ksmd_set_nice(ksmd, value, error) :
+           ksm_sysfs_set(ksmd->sysfs_root, name, value, error);
 }
 
 KsmtunedKsmd *ksmtuned_ksmd_new(const char *sysfs_root, const char *proc_root,

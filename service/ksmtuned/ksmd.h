@@ -18,6 +18,7 @@ typedef enum KsmtunedKsmdSetting {
     KSMTUNED_KSMD_USE_ZERO_PAGES,
     KSMTUNED_KSMD_PAGES_TO_SCAN,
     KSMTUNED_KSMD_SLEEP_MILLISECS,
+    KSMTUNED_KSMD_NICE,         /* of its process; only on a real host */
     KSMTUNED_KSMD_RUN,
     KSMTUNED_KSMD_SETTINGS
 } KsmtunedKsmdSetting;

@@ -33,6 +33,8 @@ static const KsmtunedKsmdPlan tuner_boost_plan = {
         [KSMTUNED_KSMD_USE_ZERO_PAGES] = "1",
         [KSMTUNED_KSMD_PAGES_TO_SCAN] = "4096",
         [KSMTUNED_KSMD_SLEEP_MILLISECS] = "0",
+        /* It never rests then: guests that have work to do come first. */
+        [KSMTUNED_KSMD_NICE] = "10",
         [KSMTUNED_KSMD_RUN] = "1",
     },
 };

@@ -3,7 +3,7 @@
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
-#include "host/ksmd-cpu.h"
+#include "host/ksmd-process.h"
 #include "snapshot.h"
 #include "stats-file.h"
 

@@ -11,7 +11,7 @@
 
 #include "commitment.h"
 #include "fuzz.h"
-#include "host/ksmd-cpu.h"
+#include "host/ksmd-process.h"
 #include "host/memory.h"
 #include "ksmd.h"
 #include "policy-pressure.h"

@@ -19,18 +19,20 @@ class Ksmtuned:
     """Context manager; all of its files are in DIRECTORY, its log in LOG.
 
     By default it does nothing but what engines want.  It changes the host's KSM
-    settings: hold a ksmhost.KSMHost around it.
+    settings: hold a ksmhost.KSMHost around it.  WRAPPER: a command that
+    becomes it.
     """
 
     def __init__(self, binary, directory, log, extra=(),
-                 settings="KSM_POLICY=demand\nKSM_ENGINES_CPU=0\n"):
+                 settings="KSM_POLICY=demand\nKSM_ENGINES_CPU=0\n",
+                 wrapper=()):
         self.socket = Path(directory) / "engine.sock"
         self._stats = Path(directory) / "stats.json"
         self._log = log
         config = Path(directory) / "ksmtuned.conf"
         config.write_text(settings)
         self._arguments = [
-            str(binary), f"--socket={self.socket}",
+            *wrapper, str(binary), f"--socket={self.socket}",
             f"--runtime-dir={directory}", f"--stats-file={self._stats}",
             f"--config={config}",
             *extra]
