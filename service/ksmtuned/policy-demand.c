@@ -55,14 +55,39 @@ static bool policy_is_many(const KsmtunedDemandReadings *r)
                                    walked_pages / KSMTUNED_POLICY_URGENT_PART);
 }
 
-/* When the waiting pages are served, if they are many. */
-static int64_t policy_urgent_ms(const KsmtunedDemandPolicy *state,
-                                const KsmtunedDemandReadings *r)
+static bool policy_engine_left(const KsmtunedDemandPolicy *state,
+                               const KsmtunedDemandReadings *r)
 {
-    int64_t gathered_ms = MIN(r->newest_ms + KSMTUNED_POLICY_GATHER_MS,
-                              r->oldest_ms + KSMTUNED_POLICY_GATHER_MAX_MS);
+    return r->departures != state->departures_seen;
+}
 
-    return MAX(gathered_ms, state->patient_until_ms);
+/*
+ * When the waiting pages are served.  Some of many may have waited long, which
+ * is no reason to part the sides of pairs.
+ */
+static int64_t policy_due_ms(const KsmtunedDemandPolicy *state,
+                             const KsmtunedDemandReadings *r)
+{
+    int64_t due_ms = policy_engine_left(state, r) ? r->now_ms :
+                     r->oldest_ms + ksmtuned_policy_demand_wait_ms(state);
+    int64_t gathered_ms;
+
+    if (!policy_is_many(r)) {
+        return due_ms;
+    }
+    gathered_ms = MIN(r->newest_ms + KSMTUNED_POLICY_GATHER_MS,
+                      state->many_since_ms + KSMTUNED_POLICY_GATHER_MAX_MS);
+    return MAX(gathered_ms, MIN(due_ms, state->patient_until_ms));
+}
+
+static void policy_note_many(KsmtunedDemandPolicy *state,
+                             const KsmtunedDemandReadings *r)
+{
+    if (!policy_is_many(r)) {
+        state->many_since_ms = 0;
+    } else if (!state->many_since_ms) {
+        state->many_since_ms = r->now_ms;
+    }
 }
 
 /* Note ksmd's progress since the last decision. */
@@ -101,6 +126,7 @@ static void policy_begin(KsmtunedDemandPolicy *state,
         state->boosting || r->oldest_ms <= state->ended_ms ?
         state->merged_begin_pages : r->merged_pages;
     state->boosting = true;
+    state->many_since_ms = 0;
     state->scans_end = r->full_scans + scans;
     state->merged_begin_pages = r->merged_pages;
 }
@@ -143,21 +169,21 @@ static const char *policy_end_reason(KsmtunedDemandPolicy *state,
     return NULL;
 }
 
-/* How many scans those that wait need now; 0 if none. */
+/* How many scans those that wait, or left, need now; 0 if none. */
 static unsigned policy_scans_to_serve(const KsmtunedDemandPolicy *state,
                                       const KsmtunedDemandReadings *r,
                                       const char **why)
 {
-    if (policy_is_many(r) && r->now_ms >= policy_urgent_ms(state, r)) {
-        *why = "many pages wait";
-        return KSMTUNED_POLICY_DEMAND_SCANS;
+    bool left = policy_engine_left(state, r);
+
+    if (r->waiting_pages ? r->now_ms < policy_due_ms(state, r) : !left) {
+        return 0;
     }
-    if (r->waiting_pages &&
-        r->now_ms - r->oldest_ms >= ksmtuned_policy_demand_wait_ms(state)) {
-        *why = "pages have waited long";
-        return KSMTUNED_POLICY_DEMAND_SCANS;
-    }
-    return 0;
+    *why = left ? "an engine has left" :
+           policy_is_many(r) && r->now_ms >= state->patient_until_ms ?
+           "many pages wait" : "pages have waited long";
+    return r->waiting_pages ? KSMTUNED_POLICY_DEMAND_SCANS :
+                              KSMTUNED_POLICY_CLEANUP_SCANS;
 }
 
 /* None is served; but the limit may not be reached any more. */
@@ -170,30 +196,23 @@ static unsigned policy_scans_at_limit(const KsmtunedDemandPolicy *state,
         *why = "pages of guests that left may count as shared";
         return KSMTUNED_POLICY_CLEANUP_SCANS;
     }
+    if (policy_engine_left(state, r)) {
+        *why = "an engine has left";
+        return KSMTUNED_POLICY_CLEANUP_SCANS;
+    }
     return 0;
 }
 
 /* How many scans are needed now for a task not yet begun; 0 if none. */
-static unsigned policy_scans_needed(KsmtunedDemandPolicy *state,
+static unsigned policy_scans_needed(const KsmtunedDemandPolicy *state,
                                     const KsmtunedDemandReadings *r,
                                     const char **why)
 {
-    unsigned scans;
-
     if (r->now_ms < state->hold_until_ms) {
         return 0;
     }
-    scans = r->full ? policy_scans_at_limit(state, r, why) :
-                      policy_scans_to_serve(state, r, why);
-    if (scans) {
-        return scans;
-    }
-    if (r->departures != state->departures_seen) {
-        *why = "an engine has left";
-        return r->waiting_pages && !r->full ? KSMTUNED_POLICY_DEMAND_SCANS :
-                                              KSMTUNED_POLICY_CLEANUP_SCANS;
-    }
-    return 0;
+    return r->full ? policy_scans_at_limit(state, r, why) :
+                     policy_scans_to_serve(state, r, why);
 }
 
 /* When to decide again while ksmd rests. */
@@ -202,16 +221,10 @@ static int64_t policy_rest_ms(const KsmtunedDemandPolicy *state,
 {
     int64_t at_ms;
 
-    if (!r->waiting_pages && r->departures == state->departures_seen) {
+    if (!r->waiting_pages && !policy_engine_left(state, r)) {
         return -1;
     }
-    at_ms = r->now_ms;
-    if (r->waiting_pages) {
-        at_ms = r->oldest_ms + ksmtuned_policy_demand_wait_ms(state);
-        if (policy_is_many(r)) {
-            at_ms = MIN(at_ms, policy_urgent_ms(state, r));
-        }
-    }
+    at_ms = r->waiting_pages ? policy_due_ms(state, r) : r->now_ms;
     if (r->full) {
         at_ms = MAX(at_ms, r->now_ms + KSMTUNED_POLICY_FULL_MS);
     }
@@ -226,6 +239,7 @@ KsmtunedDemandDecision ksmtuned_policy_demand(KsmtunedDemandPolicy *state,
     bool boosted = state->boosting;
     unsigned scans;
 
+    policy_note_many(state, r);
     if (!r->ksmd_usable) {
         /* Nobody can serve the demand: it waits, without a timer. */
         decision.end_service = state->boosting;
@@ -240,7 +254,7 @@ KsmtunedDemandDecision ksmtuned_policy_demand(KsmtunedDemandPolicy *state,
         policy_follow(state, r);
         end = policy_end_reason(state, r);
         if (!end) {
-            if (r->departures != state->departures_seen) {
+            if (policy_engine_left(state, r)) {
                 /* The same scans forget its pages, if there are enough. */
                 state->departures_seen = r->departures;
                 state->scans_end = MAX(state->scans_end, r->full_scans +

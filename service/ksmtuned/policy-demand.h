@@ -23,7 +23,7 @@
  * it worth a walk each time while engines are in mid-pass.
  */
 #define KSMTUNED_POLICY_GATHER_MS       500
-/* Pages that come all the time are not waited for longer. */
+/* Pages that come all the time are not waited for longer, once many wait. */
 #define KSMTUNED_POLICY_GATHER_MAX_MS   5000
 /* Demands in vain: others wait for that, << so much at most. */
 #define KSMTUNED_POLICY_FUTILE_MAX      7
@@ -85,6 +85,7 @@ typedef struct KsmtunedDemandPolicy {
     uint64_t merged_before_pages;   /* and when the waiting may have come */
     uint64_t scan_cost_ns;      /* ksmd's CPU time for its last full scan */
     uint64_t departures_seen;
+    int64_t many_since_ms;      /* many pages wait; 0: few do */
     unsigned futile;            /* demands in a row that brought nothing */
     int64_t patient_until_ms;   /* until then no demand is urgent */
     int64_t ended_ms;           /* when it was last told to rest */

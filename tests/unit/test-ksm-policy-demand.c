@@ -141,6 +141,8 @@ static void test_gather(void)
     begin_ms = host.in.now_ms;
     do {
         host_demand(&host, 1000);
+        host_decide(&host);
+        g_assert_false(host.out.boost);
         host_pass(&host, KSMTUNED_POLICY_GATHER_MS - 1);
         host_decide(&host);
     } while (!host.out.boost);
@@ -148,6 +150,98 @@ static void test_gather(void)
                     KSMTUNED_POLICY_GATHER_MAX_MS);
     g_assert_cmpint(host.in.now_ms - begin_ms, <,
                     KSMTUNED_POLICY_GATHER_MAX_MS + KSMTUNED_POLICY_GATHER_MS);
+}
+
+/* The other side of the pairs is waited for, whatever has waited before. */
+static void check_gathers(Host *host)
+{
+    host_decide(host);
+    g_assert_false(host->out.boost);
+    g_assert_cmpint(host->out.next_ms, ==, KSMTUNED_POLICY_GATHER_MS);
+    host_pass(host, KSMTUNED_POLICY_GATHER_MS - 1);
+    host_demand(host, 10000);
+    host_decide(host);
+    g_assert_false(host->out.boost);
+    host_gather(host);
+    g_assert_true(host->out.boost);
+    g_assert_cmpuint(host->in.serving_pages, >=, 20000);
+}
+
+/* A page that waits for others, as some always do, ends no gathering. */
+static void test_gather_old_page(void)
+{
+    static const int64_t waited_ms[] = {
+        KSMTUNED_POLICY_GATHER_MAX_MS + 1000,
+        /* It would be served alone now, or in an instant. */
+        KSMTUNED_POLICY_WAIT_MIN_MS - 1,
+        KSMTUNED_POLICY_WAIT_MIN_MS,
+    };
+    size_t i;
+
+    for (i = 0; i < G_N_ELEMENTS(waited_ms); i++) {
+        Host host;
+
+        host_init(&host);
+        host_demand(&host, 1);
+        host_decide(&host);
+        host_pass(&host, waited_ms[i]);
+        host_demand(&host, 10000);
+        check_gathers(&host);
+    }
+}
+
+/* Nor does an engine that leaves. */
+static void test_gather_departure(void)
+{
+    Host host;
+
+    host_init(&host);
+    host.in.departures = 1;
+    host_demand(&host, 10000);
+    check_gathers(&host);
+    g_assert_cmpstr(host.out.why, ==, "an engine has left");
+}
+
+/* Nor pages that were many, and are served now. */
+static void test_gather_anew(void)
+{
+    Host host;
+
+    host_init(&host);
+    host_demand(&host, 10000);
+    host_decide(&host);
+    host_gather(&host);
+    g_assert_true(host.out.boost);
+    host_demand(&host, 10000);
+    host.in.merged_pages = 10000;
+    host_scan(&host, 10);
+    host_decide(&host);
+    host_scan(&host, 10);
+    host_decide(&host);
+    host_pass(&host, KSMTUNED_POLICY_GATHER_MAX_MS - KSMTUNED_POLICY_GATHER_MS);
+    host_demand(&host, 10000);
+    host_scan(&host, 10);
+    host_decide(&host);
+    g_assert_true(host.out.end_service);
+    g_assert_false(host.out.boost);
+    host_pass(&host, host.out.next_ms);
+    host_decide(&host);
+    g_assert_true(host.out.boost);
+}
+
+/* Nor pages that were many, and were given back. */
+static void test_gather_again(void)
+{
+    Host host;
+
+    host_init(&host);
+    host_demand(&host, 10000);
+    host_decide(&host);
+    host.in.waiting_pages = 1;
+    host_decide(&host);
+    host_pass(&host, KSMTUNED_POLICY_GATHER_MAX_MS);
+    host_demand(&host, 10000);
+    check_gathers(&host);
 }
 
 /* Two scans aren't enough, even if nothing is merged in the second. */
@@ -422,6 +516,31 @@ static void test_cleanup(void)
     g_assert_cmpint(host.out.next_ms, ==, -1);
 }
 
+/* What waits is served along, also if it were to be patient. */
+static void test_cleanup_serves(void)
+{
+    Host host;
+
+    host_init(&host);
+    host.in.departures = 1;
+    host_demand(&host, 10);
+    host_decide(&host);
+    g_assert_true(host.out.boost);
+    g_assert_cmpuint(host.in.serving_pages, ==, 10);
+    while (host.out.boost) {
+        host_scan(&host, 10);
+        host_decide(&host);
+    }
+    host_demand(&host, 10000);
+    host_decide(&host);
+    host_gather(&host);
+    g_assert_false(host.out.boost);
+    host.in.departures++;
+    host_decide(&host);
+    g_assert_true(host.out.boost);
+    g_assert_cmpuint(host.in.serving_pages, ==, 10000);
+}
+
 /* An engine leaves just before ksmd is done: two more scans. */
 static void test_cleanup_while_running(void)
 {
@@ -564,6 +683,10 @@ int main(int argc, char **argv)
     g_test_add_func("/ksm-policy/unusable", test_unusable);
     g_test_add_func("/ksm-policy/urgent", test_urgent);
     g_test_add_func("/ksm-policy/gather", test_gather);
+    g_test_add_func("/ksm-policy/gather-old-page", test_gather_old_page);
+    g_test_add_func("/ksm-policy/gather-departure", test_gather_departure);
+    g_test_add_func("/ksm-policy/gather-anew", test_gather_anew);
+    g_test_add_func("/ksm-policy/gather-again", test_gather_again);
     g_test_add_func("/ksm-policy/three-scans", test_three_scans);
     g_test_add_func("/ksm-policy/many", test_many);
     g_test_add_func("/ksm-policy/few-wait", test_few_wait);
@@ -575,6 +698,7 @@ int main(int argc, char **argv)
     g_test_add_func("/ksm-policy/futile", test_futile);
     g_test_add_func("/ksm-policy/not-futile", test_not_futile);
     g_test_add_func("/ksm-policy/cleanup", test_cleanup);
+    g_test_add_func("/ksm-policy/cleanup-serves", test_cleanup_serves);
     g_test_add_func("/ksm-policy/cleanup-while-running",
                     test_cleanup_while_running);
     g_test_add_func("/ksm-policy/stall", test_stall);
