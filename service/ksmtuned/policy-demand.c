@@ -24,6 +24,8 @@
  * A demand that brought nearly nothing (pages were written again, or their
  * digests were forged) makes later ones wait, however large they are: 5
  * seconds, and twice as long each time in a row, up to what few pages wait.
+ * Where ksmd did not get to scan all of it, or served but a few pages or none,
+ * that says nothing: later ones wait neither more nor less.
  *
  * While as many pages are shared as the administrator allows, none is served:
  * ksmd then only forgets those of engines that have left.
@@ -131,24 +133,29 @@ static void policy_begin(KsmtunedDemandPolicy *state,
     state->merged_begin_pages = r->merged_pages;
 }
 
+/* All that was served is scanned: was it in vain? */
 static void policy_judge(KsmtunedDemandPolicy *state,
                          const KsmtunedDemandReadings *r)
 {
-    int64_t patience_ms = (int64_t)KSMTUNED_POLICY_GATHER_MAX_MS <<
-                          MIN(state->futile, KSMTUNED_POLICY_FUTILE_MAX);
+    uint64_t worth_pages = r->serving_pages / KSMTUNED_POLICY_WORTH_PART;
 
-    if (r->merged_pages - state->merged_before_pages >= r->serving_pages / 8) {
-        state->futile = 0;
+    if (!worth_pages) {
+        /* Too few to tell; a clean-up serves none. */
         return;
     }
-    state->futile++;
-    state->patient_until_ms = r->now_ms +
-        MIN(patience_ms, ksmtuned_policy_demand_wait_ms(state));
+    if (r->merged_pages - state->merged_before_pages >= worth_pages) {
+        state->patience_ms = 0;
+    } else {
+        state->patience_ms = CLAMP(2 * state->patience_ms,
+                                   KSMTUNED_POLICY_PATIENCE_MS,
+                                   ksmtuned_policy_demand_wait_ms(state));
+    }
+    state->patient_until_ms = r->now_ms + state->patience_ms;
 }
 
-/* Why ksmd's present task is over; NULL if it isn't. */
-static const char *policy_end_reason(KsmtunedDemandPolicy *state,
-                                     const KsmtunedDemandReadings *r)
+/* End ksmd's present task if it is over, and say why; NULL: it isn't. */
+static const char *policy_end(KsmtunedDemandPolicy *state,
+                              const KsmtunedDemandReadings *r)
 {
     int64_t stall_ms = r->progress_known ? KSMTUNED_POLICY_STALL_MS :
                                            KSMTUNED_POLICY_BLIND_STALL_MS;
@@ -161,6 +168,7 @@ static const char *policy_end_reason(KsmtunedDemandPolicy *state,
         return "as many pages are shared as may be";
     }
     if (r->full_scans >= state->scans_end) {
+        policy_judge(state, r);
         return "all marked pages are scanned";
     }
     if (r->now_ms - state->progress_ms >= stall_ms) {
@@ -252,7 +260,7 @@ KsmtunedDemandDecision ksmtuned_policy_demand(KsmtunedDemandPolicy *state,
         const char *end;
 
         policy_follow(state, r);
-        end = policy_end_reason(state, r);
+        end = policy_end(state, r);
         if (!end) {
             if (policy_engine_left(state, r)) {
                 /* The same scans forget its pages, if there are enough. */
@@ -264,7 +272,6 @@ KsmtunedDemandDecision ksmtuned_policy_demand(KsmtunedDemandPolicy *state,
             decision.next_ms = KSMTUNED_POLICY_TICK_MS;
             return decision;
         }
-        policy_judge(state, r);
         state->ended_ms = r->now_ms;
         decision.end_service = true;
         decision.why = end;
