@@ -354,7 +354,7 @@ static bool client_has_too_much(const KsmtunedClient *client)
     KsmtunedDomainFigures all = ksmtuned_domains_figures(shared->domains);
 
     /* Merged pages are published by each guest that has them. */
-    return all.entries / KSM_INDEX_CANDIDATES >= shared->entries_max &&
+    return all.entries / KSM_INDEX_CANDIDATES >= shared->pages_max &&
            client->entries >= all.entries / all.members;
 }
 
@@ -389,12 +389,12 @@ static void client_publish(KsmtunedClient *client, const uint8_t *payload,
     }
     for (at = 0; at < length; at += sizeof(entry)) {
         entry = client_entry(client, payload, length, at);
-        if (client->entries >= shared->entries_max) {
+        if (client->entries >= shared->pages_max) {
             g_autofree char *reason = NULL;
 
             reason = g_strdup_printf("more pages published than the host's "
                                      "memory and swap have: %" PRIu64,
-                                     shared->entries_max);
+                                     shared->pages_max);
             ksmtuned_client_refuse(client, reason);
             return;
         }
@@ -418,11 +418,23 @@ static void client_withdraw(KsmtunedClient *client, const uint8_t *payload,
     }
 }
 
+/*
+ * All of a guest's RAM may be marked, present or not, and that may be more than
+ * the host has; but no more than that can be there to wait for ksmd.
+ */
+static void client_demand(KsmtunedClient *client, const uint8_t *payload)
+{
+    const KsmtunedClientShared *shared = client->shared;
+    KsmFrameDemand demand;
+
+    memcpy(&demand, payload, sizeof(demand));
+    ksmtuned_tuner_demand(shared->tuner, &client->demander, demand.marked,
+                          MIN(demand.total, shared->pages_max));
+}
+
 static void client_handle(KsmtunedClient *client, const KsmFrameHeader *header,
                           const uint8_t *payload)
 {
-    KsmFrameDemand demand;
-
     if ((header->type == KSM_FRAME_HELLO) != (client->state == CLIENT_NEW)) {
         ksmtuned_client_refuse(client, client->state == CLIENT_NEW ?
                                "the first frame is not HELLO" :
@@ -440,9 +452,7 @@ static void client_handle(KsmtunedClient *client, const KsmFrameHeader *header,
         client_withdraw(client, payload, header->length);
         break;
     case KSM_FRAME_DEMAND:
-        memcpy(&demand, payload, sizeof(demand));
-        ksmtuned_tuner_demand(client->shared->tuner, &client->demander,
-                              demand.marked, demand.total);
+        client_demand(client, payload);
         break;
     case KSM_FRAME_REPORT:
         memcpy(&client->report, payload, sizeof(client->report));

@@ -30,7 +30,7 @@ typedef struct KsmtunedClientShared {
     const char *proc_root;
     const char *cgroup_root;
     uint32_t page_size;         /* the host's */
-    uint64_t entries_max;       /* of one client */
+    uint64_t pages_max;         /* of one client: what the host can hold */
     /* @client is closed and about to be freed. */
     void (*closed)(KsmtunedClient *client, void *opaque);
     void *opaque;

@@ -16,9 +16,20 @@ void ksmtuned_demand_join(KsmtunedDemand *demand, KsmtunedDemander *demander)
     g_queue_push_tail(&demand->demanders, demander);
 }
 
+static void demand_set_waiting(KsmtunedDemand *demand,
+                               KsmtunedDemander *demander, uint64_t pages)
+{
+    demand->waiting_pages += pages - demander->waiting_pages;
+    demander->waiting_pages = pages;
+}
+
 void ksmtuned_demand_leave(KsmtunedDemand *demand, KsmtunedDemander *demander)
 {
-    if (g_queue_remove(&demand->demanders, demander) && demander->demanded) {
+    if (!g_queue_remove(&demand->demanders, demander)) {
+        return;
+    }
+    demand_set_waiting(demand, demander, 0);
+    if (demander->demanded) {
         demand->departures++;
     }
 }
@@ -26,25 +37,28 @@ void ksmtuned_demand_leave(KsmtunedDemand *demand, KsmtunedDemander *demander)
 void ksmtuned_demand_add(KsmtunedDemand *demand, KsmtunedDemander *demander,
                          uint64_t marked, uint64_t total, int64_t now_ms)
 {
+    uint64_t unserved;
+
     if (demander->marked_pages && !total) {
         /* It gave all of its pages back: the kernel still counts them. */
         demand->departures++;
     }
     demander->marked_pages = total;
     demander->serving_pages = MIN(demander->serving_pages, total);
-    if (!demander->waiting_pages && marked) {
-        demander->oldest_ms = now_ms;
-    }
-    /* A few more are no reason to let many wait. */
-    if (marked &&
-        marked >= ksmtuned_demand_sum(demand).waiting_pages / NEWS_PART) {
-        demand->newest_ms = now_ms;
-    }
-    demander->waiting_pages = MIN(demander->waiting_pages + marked,
-                                  total - demander->serving_pages);
+    unserved = total - demander->serving_pages;
+    marked = MIN(marked, unserved);
     if (marked) {
         demander->demanded = true;
+        if (!demander->waiting_pages) {
+            demander->oldest_ms = now_ms;
+        }
+        /* A few more are no reason to let many wait. */
+        if (marked >= demand->waiting_pages / NEWS_PART) {
+            demand->newest_ms = now_ms;
+        }
     }
+    demand_set_waiting(demand, demander,
+                       MIN(demander->waiting_pages + marked, unserved));
 }
 
 void ksmtuned_demand_begin_service(KsmtunedDemand *demand)
@@ -55,7 +69,7 @@ void ksmtuned_demand_begin_service(KsmtunedDemand *demand)
         KsmtunedDemander *demander = item->data;
 
         demander->serving_pages += demander->waiting_pages;
-        demander->waiting_pages = 0;
+        demand_set_waiting(demand, demander, 0);
     }
 }
 
@@ -72,7 +86,10 @@ void ksmtuned_demand_end_service(KsmtunedDemand *demand)
 
 KsmtunedDemandSum ksmtuned_demand_sum(const KsmtunedDemand *demand)
 {
-    KsmtunedDemandSum sum = { .newest_ms = demand->newest_ms };
+    KsmtunedDemandSum sum = {
+        .waiting_pages = demand->waiting_pages,
+        .newest_ms = demand->newest_ms,
+    };
     GList *item;
 
     for (item = demand->demanders.head; item; item = item->next) {
@@ -80,11 +97,9 @@ KsmtunedDemandSum ksmtuned_demand_sum(const KsmtunedDemand *demand)
 
         sum.serving_pages += demander->serving_pages;
         sum.marked_pages += demander->marked_pages;
-        if (demander->waiting_pages) {
-            if (!sum.waiting_pages || demander->oldest_ms < sum.oldest_ms) {
-                sum.oldest_ms = demander->oldest_ms;
-            }
-            sum.waiting_pages += demander->waiting_pages;
+        if (demander->waiting_pages &&
+            (!sum.oldest_ms || demander->oldest_ms < sum.oldest_ms)) {
+            sum.oldest_ms = demander->oldest_ms;
         }
     }
     return sum;

@@ -25,6 +25,7 @@ typedef struct KsmtunedDemander {
 
 typedef struct KsmtunedDemand {
     GQueue demanders;           /* of KsmtunedDemander, not owned */
+    uint64_t waiting_pages;     /* of all of them */
     uint64_t departures;        /* demanders that demanded and left, ever */
     int64_t newest_ms;          /* arrival of the last that were not few */
 } KsmtunedDemand;

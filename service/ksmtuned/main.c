@@ -139,8 +139,8 @@ static uint64_t host_pages(const char *proc_root, uint32_t page_size)
 
     if (!ksm_memory_read(proc_root, &memory, &error)) {
         ksmtuned_log(KSMTUNED_LOG_WARNING,
-                     "%s: engines may publish any number of pages; give "
-                     "another --proc-root", error->message);
+                     "%s: engines may publish and mark any number of pages; "
+                     "give another --proc-root", error->message);
         return UINT64_MAX;
     }
     return (memory.total_kib + memory.swap_total_kib) * 1024 / page_size;
@@ -301,8 +301,8 @@ static void ksmtuned_raise_limits(void)
 static int ksmtuned_serve(Ksmtuned *k)
 {
     k->shared.page_size = ksm_page_size();
-    k->shared.entries_max = host_pages(k->options.host.proc_root,
-                                       k->shared.page_size);
+    k->shared.pages_max = host_pages(k->options.host.proc_root,
+                                     k->shared.page_size);
     k->shared.proc_root = k->options.host.proc_root;
     k->shared.cgroup_root = k->options.cgroup_root;
     k->shared.rules = k->rules;

@@ -24,6 +24,8 @@
  * A demand that brought nearly nothing (pages were written again, or their
  * digests were forged) makes later ones wait, however large they are: 5
  * seconds, and twice as long each time in a row, up to what few pages wait.
+ * Where ksmd did not get to scan all of it, or served but a few pages or none,
+ * that says nothing: later ones wait neither more nor less.
  *
  * While as many pages are shared as the administrator allows, none is served:
  * ksmd then only forgets those of engines that have left.
@@ -55,14 +57,39 @@ static bool policy_is_many(const KsmtunedDemandReadings *r)
                                    walked_pages / KSMTUNED_POLICY_URGENT_PART);
 }
 
-/* When the waiting pages are served, if they are many. */
-static int64_t policy_urgent_ms(const KsmtunedDemandPolicy *state,
-                                const KsmtunedDemandReadings *r)
+static bool policy_engine_left(const KsmtunedDemandPolicy *state,
+                               const KsmtunedDemandReadings *r)
 {
-    int64_t gathered_ms = MIN(r->newest_ms + KSMTUNED_POLICY_GATHER_MS,
-                              r->oldest_ms + KSMTUNED_POLICY_GATHER_MAX_MS);
+    return r->departures != state->departures_seen;
+}
 
-    return MAX(gathered_ms, state->patient_until_ms);
+/*
+ * When the waiting pages are served.  Some of many may have waited long, which
+ * is no reason to part the sides of pairs.
+ */
+static int64_t policy_due_ms(const KsmtunedDemandPolicy *state,
+                             const KsmtunedDemandReadings *r)
+{
+    int64_t due_ms = policy_engine_left(state, r) ? r->now_ms :
+                     r->oldest_ms + ksmtuned_policy_demand_wait_ms(state);
+    int64_t gathered_ms;
+
+    if (!policy_is_many(r)) {
+        return due_ms;
+    }
+    gathered_ms = MIN(r->newest_ms + KSMTUNED_POLICY_GATHER_MS,
+                      state->many_since_ms + KSMTUNED_POLICY_GATHER_MAX_MS);
+    return MAX(gathered_ms, MIN(due_ms, state->patient_until_ms));
+}
+
+static void policy_note_many(KsmtunedDemandPolicy *state,
+                             const KsmtunedDemandReadings *r)
+{
+    if (!policy_is_many(r)) {
+        state->many_since_ms = 0;
+    } else if (!state->many_since_ms) {
+        state->many_since_ms = r->now_ms;
+    }
 }
 
 /* Note ksmd's progress since the last decision. */
@@ -101,28 +128,34 @@ static void policy_begin(KsmtunedDemandPolicy *state,
         state->boosting || r->oldest_ms <= state->ended_ms ?
         state->merged_begin_pages : r->merged_pages;
     state->boosting = true;
+    state->many_since_ms = 0;
     state->scans_end = r->full_scans + scans;
     state->merged_begin_pages = r->merged_pages;
 }
 
+/* All that was served is scanned: was it in vain? */
 static void policy_judge(KsmtunedDemandPolicy *state,
                          const KsmtunedDemandReadings *r)
 {
-    int64_t patience_ms = (int64_t)KSMTUNED_POLICY_GATHER_MAX_MS <<
-                          MIN(state->futile, KSMTUNED_POLICY_FUTILE_MAX);
+    uint64_t worth_pages = r->serving_pages / KSMTUNED_POLICY_WORTH_PART;
 
-    if (r->merged_pages - state->merged_before_pages >= r->serving_pages / 8) {
-        state->futile = 0;
+    if (!worth_pages) {
+        /* Too few to tell; a clean-up serves none. */
         return;
     }
-    state->futile++;
-    state->patient_until_ms = r->now_ms +
-        MIN(patience_ms, ksmtuned_policy_demand_wait_ms(state));
+    if (r->merged_pages - state->merged_before_pages >= worth_pages) {
+        state->patience_ms = 0;
+    } else {
+        state->patience_ms = CLAMP(2 * state->patience_ms,
+                                   KSMTUNED_POLICY_PATIENCE_MS,
+                                   ksmtuned_policy_demand_wait_ms(state));
+    }
+    state->patient_until_ms = r->now_ms + state->patience_ms;
 }
 
-/* Why ksmd's present task is over; NULL if it isn't. */
-static const char *policy_end_reason(KsmtunedDemandPolicy *state,
-                                     const KsmtunedDemandReadings *r)
+/* End ksmd's present task if it is over, and say why; NULL: it isn't. */
+static const char *policy_end(KsmtunedDemandPolicy *state,
+                              const KsmtunedDemandReadings *r)
 {
     int64_t stall_ms = r->progress_known ? KSMTUNED_POLICY_STALL_MS :
                                            KSMTUNED_POLICY_BLIND_STALL_MS;
@@ -135,6 +168,7 @@ static const char *policy_end_reason(KsmtunedDemandPolicy *state,
         return "as many pages are shared as may be";
     }
     if (r->full_scans >= state->scans_end) {
+        policy_judge(state, r);
         return "all marked pages are scanned";
     }
     if (r->now_ms - state->progress_ms >= stall_ms) {
@@ -143,21 +177,21 @@ static const char *policy_end_reason(KsmtunedDemandPolicy *state,
     return NULL;
 }
 
-/* How many scans those that wait need now; 0 if none. */
+/* How many scans those that wait, or left, need now; 0 if none. */
 static unsigned policy_scans_to_serve(const KsmtunedDemandPolicy *state,
                                       const KsmtunedDemandReadings *r,
                                       const char **why)
 {
-    if (policy_is_many(r) && r->now_ms >= policy_urgent_ms(state, r)) {
-        *why = "many pages wait";
-        return KSMTUNED_POLICY_DEMAND_SCANS;
+    bool left = policy_engine_left(state, r);
+
+    if (r->waiting_pages ? r->now_ms < policy_due_ms(state, r) : !left) {
+        return 0;
     }
-    if (r->waiting_pages &&
-        r->now_ms - r->oldest_ms >= ksmtuned_policy_demand_wait_ms(state)) {
-        *why = "pages have waited long";
-        return KSMTUNED_POLICY_DEMAND_SCANS;
-    }
-    return 0;
+    *why = left ? "an engine has left" :
+           policy_is_many(r) && r->now_ms >= state->patient_until_ms ?
+           "many pages wait" : "pages have waited long";
+    return r->waiting_pages ? KSMTUNED_POLICY_DEMAND_SCANS :
+                              KSMTUNED_POLICY_CLEANUP_SCANS;
 }
 
 /* None is served; but the limit may not be reached any more. */
@@ -170,30 +204,23 @@ static unsigned policy_scans_at_limit(const KsmtunedDemandPolicy *state,
         *why = "pages of guests that left may count as shared";
         return KSMTUNED_POLICY_CLEANUP_SCANS;
     }
+    if (policy_engine_left(state, r)) {
+        *why = "an engine has left";
+        return KSMTUNED_POLICY_CLEANUP_SCANS;
+    }
     return 0;
 }
 
 /* How many scans are needed now for a task not yet begun; 0 if none. */
-static unsigned policy_scans_needed(KsmtunedDemandPolicy *state,
+static unsigned policy_scans_needed(const KsmtunedDemandPolicy *state,
                                     const KsmtunedDemandReadings *r,
                                     const char **why)
 {
-    unsigned scans;
-
     if (r->now_ms < state->hold_until_ms) {
         return 0;
     }
-    scans = r->full ? policy_scans_at_limit(state, r, why) :
-                      policy_scans_to_serve(state, r, why);
-    if (scans) {
-        return scans;
-    }
-    if (r->departures != state->departures_seen) {
-        *why = "an engine has left";
-        return r->waiting_pages && !r->full ? KSMTUNED_POLICY_DEMAND_SCANS :
-                                              KSMTUNED_POLICY_CLEANUP_SCANS;
-    }
-    return 0;
+    return r->full ? policy_scans_at_limit(state, r, why) :
+                     policy_scans_to_serve(state, r, why);
 }
 
 /* When to decide again while ksmd rests. */
@@ -202,16 +229,10 @@ static int64_t policy_rest_ms(const KsmtunedDemandPolicy *state,
 {
     int64_t at_ms;
 
-    if (!r->waiting_pages && r->departures == state->departures_seen) {
+    if (!r->waiting_pages && !policy_engine_left(state, r)) {
         return -1;
     }
-    at_ms = r->now_ms;
-    if (r->waiting_pages) {
-        at_ms = r->oldest_ms + ksmtuned_policy_demand_wait_ms(state);
-        if (policy_is_many(r)) {
-            at_ms = MIN(at_ms, policy_urgent_ms(state, r));
-        }
-    }
+    at_ms = r->waiting_pages ? policy_due_ms(state, r) : r->now_ms;
     if (r->full) {
         at_ms = MAX(at_ms, r->now_ms + KSMTUNED_POLICY_FULL_MS);
     }
@@ -226,6 +247,7 @@ KsmtunedDemandDecision ksmtuned_policy_demand(KsmtunedDemandPolicy *state,
     bool boosted = state->boosting;
     unsigned scans;
 
+    policy_note_many(state, r);
     if (!r->ksmd_usable) {
         /* Nobody can serve the demand: it waits, without a timer. */
         decision.end_service = state->boosting;
@@ -238,9 +260,9 @@ KsmtunedDemandDecision ksmtuned_policy_demand(KsmtunedDemandPolicy *state,
         const char *end;
 
         policy_follow(state, r);
-        end = policy_end_reason(state, r);
+        end = policy_end(state, r);
         if (!end) {
-            if (r->departures != state->departures_seen) {
+            if (policy_engine_left(state, r)) {
                 /* The same scans forget its pages, if there are enough. */
                 state->departures_seen = r->departures;
                 state->scans_end = MAX(state->scans_end, r->full_scans +
@@ -250,7 +272,6 @@ KsmtunedDemandDecision ksmtuned_policy_demand(KsmtunedDemandPolicy *state,
             decision.next_ms = KSMTUNED_POLICY_TICK_MS;
             return decision;
         }
-        policy_judge(state, r);
         state->ended_ms = r->now_ms;
         decision.end_service = true;
         decision.why = end;

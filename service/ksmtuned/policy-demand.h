@@ -23,10 +23,15 @@
  * it worth a walk each time while engines are in mid-pass.
  */
 #define KSMTUNED_POLICY_GATHER_MS       500
-/* Pages that come all the time are not waited for longer. */
+/* Pages that come all the time are not waited for longer, once many wait. */
 #define KSMTUNED_POLICY_GATHER_MAX_MS   5000
-/* Demands in vain: others wait for that, << so much at most. */
-#define KSMTUNED_POLICY_FUTILE_MAX      7
+/* A demand was worth it if one in so many of its pages is merged. */
+#define KSMTUNED_POLICY_WORTH_PART      8
+/*
+ * After one that was not, many pages wait at least so long; twice as long after
+ * each further one in a row, but no longer than few pages do.
+ */
+#define KSMTUNED_POLICY_PATIENCE_MS     5000
 /*
  * Fewer pages wait so long: at least 10 s, and 200 times what waking ksmd
  * costs, so that it takes at most 1/200 of a core in the long run; but at most
@@ -85,7 +90,8 @@ typedef struct KsmtunedDemandPolicy {
     uint64_t merged_before_pages;   /* and when the waiting may have come */
     uint64_t scan_cost_ns;      /* ksmd's CPU time for its last full scan */
     uint64_t departures_seen;
-    unsigned futile;            /* demands in a row that brought nothing */
+    int64_t many_since_ms;      /* many pages wait; 0: few do */
+    int64_t patience_ms;        /* 0: the last demand was worth it */
     int64_t patient_until_ms;   /* until then no demand is urgent */
     int64_t ended_ms;           /* when it was last told to rest */
     int64_t hold_until_ms;      /* until then ksmd isn't woken at all */

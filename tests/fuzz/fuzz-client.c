@@ -23,7 +23,7 @@
 /* For all engines. */
 #define BUDGET_PERMILLE 500
 /* Few, so that engines meet at them. */
-#define ENTRIES_MAX     2000
+#define PAGES_MAX       2000
 
 typedef enum Action {
     ACTION_SEND,                /* see fuzz_peer_send_input() */
@@ -250,7 +250,7 @@ static void bed_begin(Bed *bed)
         .proc_root = fuzz_directory(),
         .cgroup_root = fuzz_directory(),
         .page_size = PAGE_SIZE,
-        .entries_max = ENTRIES_MAX,
+        .pages_max = PAGES_MAX,
         .closed = bed_closed,
         .opaque = bed,
     };
@@ -270,6 +270,8 @@ static void bed_end(Bed *bed)
         engine_read(&bed->engines[i]);
         engine_check_report(&bed->engines[i]);
     }
+    g_assert_cmpuint(ksmtuned_tuner_waiting_pages(shared->tuner), <=,
+                     ENGINES * PAGES_MAX);
     for (i = 0; i < ENGINES; i++) {
         engine_close(&bed->engines[i]);
     }

@@ -24,7 +24,7 @@ from ksmtest import cases  # noqa: E402
 from ksmtest.checks import check, check_equal, wait_for  # noqa: E402
 from ksmtest.daemon import Daemon  # noqa: E402
 from ksmtest.host import KSM_FILES  # noqa: E402
-from ksmtest.wire import demand, publish  # noqa: E402
+from ksmtest.wire import PAGE_SIZE, demand, publish  # noqa: E402
 
 BOOST = {'run': '1', 'pages_to_scan': '4096', 'sleep_millisecs': '0',
          'smart_scan': '0', 'use_zero_pages': '1', 'advisor_mode': 'none'}
@@ -68,6 +68,22 @@ def test_small_demand(daemon):
     check_equal(daemon.get('run'), '0', 'run')
     engine.send(demand(300, 310))
     wait_for(lambda: daemon.get('run') == '1', 'ksmd to run')
+
+
+def test_claim(daemon):
+    """No engine is taken to wait for more pages than the host has."""
+    pages = (1 << 30) // PAGE_SIZE
+    daemon.set_memory(1 << 29, SwapTotal=1 << 29)
+    daemon.start()
+    start_boost(daemon, daemon.engine(), 1 << 32)
+    daemon.wait_stats(demand_waiting_pages=pages)
+    # That is worth it, so others don't wait for it.
+    daemon.set('pages_sharing', pages // 8)
+    for _ in range(3):
+        daemon.full_scan()
+    wait_for(lambda: daemon.get('run') == '0', 'ksmd to stop')
+    daemon.engine().send(demand(pages, pages))
+    wait_for(lambda: daemon.get('run') == '1', 'ksmd to run', 3)
 
 
 def test_advisor(daemon):

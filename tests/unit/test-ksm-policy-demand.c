@@ -11,6 +11,8 @@
 #include "policy-demand.h"
 
 #define NS_PER_MS       UINT64_C(1000000)
+/* After ksmd was told to rest. */
+#define LATER_MS        100
 
 typedef struct Host {
     KsmtunedDemandPolicy state;
@@ -141,6 +143,8 @@ static void test_gather(void)
     begin_ms = host.in.now_ms;
     do {
         host_demand(&host, 1000);
+        host_decide(&host);
+        g_assert_false(host.out.boost);
         host_pass(&host, KSMTUNED_POLICY_GATHER_MS - 1);
         host_decide(&host);
     } while (!host.out.boost);
@@ -148,6 +152,98 @@ static void test_gather(void)
                     KSMTUNED_POLICY_GATHER_MAX_MS);
     g_assert_cmpint(host.in.now_ms - begin_ms, <,
                     KSMTUNED_POLICY_GATHER_MAX_MS + KSMTUNED_POLICY_GATHER_MS);
+}
+
+/* The other side of the pairs is waited for, whatever has waited before. */
+static void check_gathers(Host *host)
+{
+    host_decide(host);
+    g_assert_false(host->out.boost);
+    g_assert_cmpint(host->out.next_ms, ==, KSMTUNED_POLICY_GATHER_MS);
+    host_pass(host, KSMTUNED_POLICY_GATHER_MS - 1);
+    host_demand(host, 10000);
+    host_decide(host);
+    g_assert_false(host->out.boost);
+    host_gather(host);
+    g_assert_true(host->out.boost);
+    g_assert_cmpuint(host->in.serving_pages, >=, 20000);
+}
+
+/* A page that waits for others, as some always do, ends no gathering. */
+static void test_gather_old_page(void)
+{
+    static const int64_t waited_ms[] = {
+        KSMTUNED_POLICY_GATHER_MAX_MS + 1000,
+        /* It would be served alone now, or in an instant. */
+        KSMTUNED_POLICY_WAIT_MIN_MS - 1,
+        KSMTUNED_POLICY_WAIT_MIN_MS,
+    };
+    size_t i;
+
+    for (i = 0; i < G_N_ELEMENTS(waited_ms); i++) {
+        Host host;
+
+        host_init(&host);
+        host_demand(&host, 1);
+        host_decide(&host);
+        host_pass(&host, waited_ms[i]);
+        host_demand(&host, 10000);
+        check_gathers(&host);
+    }
+}
+
+/* Nor does an engine that leaves. */
+static void test_gather_departure(void)
+{
+    Host host;
+
+    host_init(&host);
+    host.in.departures = 1;
+    host_demand(&host, 10000);
+    check_gathers(&host);
+    g_assert_cmpstr(host.out.why, ==, "an engine has left");
+}
+
+/* Nor pages that were many, and are served now. */
+static void test_gather_anew(void)
+{
+    Host host;
+
+    host_init(&host);
+    host_demand(&host, 10000);
+    host_decide(&host);
+    host_gather(&host);
+    g_assert_true(host.out.boost);
+    host_demand(&host, 10000);
+    host.in.merged_pages = 10000;
+    host_scan(&host, 10);
+    host_decide(&host);
+    host_scan(&host, 10);
+    host_decide(&host);
+    host_pass(&host, KSMTUNED_POLICY_GATHER_MAX_MS - KSMTUNED_POLICY_GATHER_MS);
+    host_demand(&host, 10000);
+    host_scan(&host, 10);
+    host_decide(&host);
+    g_assert_true(host.out.end_service);
+    g_assert_false(host.out.boost);
+    host_pass(&host, host.out.next_ms);
+    host_decide(&host);
+    g_assert_true(host.out.boost);
+}
+
+/* Nor pages that were many, and were given back. */
+static void test_gather_again(void)
+{
+    Host host;
+
+    host_init(&host);
+    host_demand(&host, 10000);
+    host_decide(&host);
+    host.in.waiting_pages = 1;
+    host_decide(&host);
+    host_pass(&host, KSMTUNED_POLICY_GATHER_MAX_MS);
+    host_demand(&host, 10000);
+    check_gathers(&host);
 }
 
 /* Two scans aren't enough, even if nothing is merged in the second. */
@@ -350,33 +446,137 @@ static void test_merged_meanwhile(void)
     g_assert_false(host.out.boost);
 }
 
+/* Serve what waits, in its time, and merge none: how long must many wait? */
+static int64_t host_serve_in_vain(Host *host)
+{
+    while (!host->out.boost) {
+        host_pass(host, host->out.next_ms);
+        host_decide(host);
+    }
+    while (host->out.boost) {
+        host_scan(host, 100);
+        host_decide(host);
+    }
+    host_pass(host, LATER_MS);
+    host_demand(host, 100000);
+    host_decide(host);
+    return LATER_MS + host->out.next_ms;
+}
+
 /* Many pages that never merge can't keep ksmd busy. */
 static void test_futile(void)
 {
     Host host;
-    int64_t wait_ms = 0;
+    int64_t wait_ms, patience_ms = KSMTUNED_POLICY_PATIENCE_MS;
     int i;
 
     host_init(&host);
     host_demand(&host, 100000);
+    host_decide(&host);
+    for (i = 0; i < 10; i++) {
+        g_assert_cmpint(host_serve_in_vain(&host), ==, patience_ms);
+        /* Twice as long each time, but no longer than few pages wait. */
+        wait_ms = ksmtuned_policy_demand_wait_ms(&host.state);
+        patience_ms = MIN(2 * patience_ms, wait_ms);
+    }
+    g_assert_cmpint(wait_ms, >=, 3 * 100 * 200);
+    g_assert_cmpint(patience_ms, ==, wait_ms);
+    /* Until some merge. */
+    host_pass(&host, patience_ms);
+    host_decide(&host);
+    host_serve(&host, 100);
+    host_pass(&host, LATER_MS);
+    host_demand(&host, 100000);
+    host_decide(&host);
+    g_assert_cmpint(host.out.next_ms, ==, KSMTUNED_POLICY_GATHER_MS);
+    g_assert_cmpint(host_serve_in_vain(&host), ==,
+                    KSMTUNED_POLICY_PATIENCE_MS);
+}
+
+/* An engine leaves, and so many pages are served along. */
+static void host_clean_up(Host *host, uint64_t pages)
+{
+    host->in.waiting_pages = 0;
+    host_demand(host, pages);
+    host->in.departures++;
+    host_decide(host);
+    g_assert_true(host->out.boost);
+    g_assert_cmpuint(host->in.serving_pages, ==, pages);
+    while (host->out.boost) {
+        host_scan(host, 100);
+        host_decide(host);
+    }
+    host_demand(host, 100000);
+    host_decide(host);
+}
+
+/* Nor can those who leave, or mark next to nothing, in between. */
+static void test_futile_remembered(void)
+{
+    Host host;
+
+    host_init(&host);
+    host_demand(&host, 100000);
+    host_decide(&host);
+    g_assert_cmpint(host_serve_in_vain(&host), ==,
+                    KSMTUNED_POLICY_PATIENCE_MS);
+    host_clean_up(&host, 0);
+    g_assert_cmpint(host_serve_in_vain(&host), ==,
+                    2 * KSMTUNED_POLICY_PATIENCE_MS);
+    host_clean_up(&host, KSMTUNED_POLICY_WORTH_PART - 1);
+    g_assert_cmpint(host_serve_in_vain(&host), ==,
+                    4 * KSMTUNED_POLICY_PATIENCE_MS);
+}
+
+/* Other pages than before, in their place. */
+static void host_mark_again(Host *host)
+{
+    host_demand(host, 1000);
+    host->in.marked_pages = 1000;
+}
+
+/* Those whom ksmd did not get to serve were not in vain. */
+static void test_not_served(void)
+{
+    Host host;
+    int i;
+
+    host_init(&host);
+    host_mark_again(&host);
+    host_decide(&host);
+    host_gather(&host);
+    host_serve(&host, 1000);
+    host_mark_again(&host);
+    host_decide(&host);
     host_gather(&host);
     for (i = 0; i < 10; i++) {
         g_assert_true(host.out.boost);
-        while (host.out.boost) {
-            host_scan(&host, 100);
-            host_decide(&host);
-        }
-        host_demand(&host, 100000);
-        host_gather(&host);
+        host.in.ksmd_runs = false;
+        host_decide(&host);
         g_assert_false(host.out.boost);
-        /* Longer each time. */
-        g_assert_cmpint(host.out.next_ms, >=, wait_ms);
-        wait_ms = host.out.next_ms;
-        g_assert_cmpint(wait_ms, <=, KSMTUNED_POLICY_GATHER_MAX_MS << i);
-        host_pass(&host, wait_ms);
+        host_mark_again(&host);
+        host_pass(&host, KSMTUNED_POLICY_HOLD_MS);
         host_decide(&host);
     }
-    g_assert_cmpint(wait_ms, >=, 3 * 100 * 200);
+    for (i = 0; i < 10; i++) {
+        g_assert_true(host.out.boost);
+        host.in.full = true;
+        host_decide(&host);
+        g_assert_false(host.out.boost);
+        host_mark_again(&host);
+        host.in.full = false;
+        host_pass(&host, KSMTUNED_POLICY_FULL_MS);
+        host_decide(&host);
+    }
+    for (i = 0; i < 10; i++) {
+        g_assert_true(host.out.boost);
+        host_pass(&host, KSMTUNED_POLICY_STALL_MS);
+        host_decide(&host);
+        g_assert_false(host.out.boost);
+        host_mark_again(&host);
+        host_decide(&host);
+        host_gather(&host);
+    }
 }
 
 /* ksmd drops stale pages while it merges new ones: that was not in vain. */
@@ -420,6 +620,37 @@ static void test_cleanup(void)
     host_decide(&host);
     g_assert_false(host.out.boost);
     g_assert_cmpint(host.out.next_ms, ==, -1);
+}
+
+/* What waits is served along, also if it were to be patient. */
+static void test_cleanup_serves(void)
+{
+    Host host;
+
+    host_init(&host);
+    host.in.departures = 1;
+    host_demand(&host, 10);
+    host_decide(&host);
+    g_assert_true(host.out.boost);
+    g_assert_cmpuint(host.in.serving_pages, ==, 10);
+    while (host.out.boost) {
+        host_scan(&host, 10);
+        host_decide(&host);
+    }
+    host_demand(&host, 10000);
+    host_decide(&host);
+    host_gather(&host);
+    g_assert_false(host.out.boost);
+    host.in.departures++;
+    host_decide(&host);
+    g_assert_true(host.out.boost);
+    g_assert_cmpuint(host.in.serving_pages, ==, 10000);
+    /* It was worth it, so nobody has to be patient any more. */
+    host_serve(&host, 10);
+    host_demand(&host, 10000);
+    host_decide(&host);
+    host_gather(&host);
+    g_assert_true(host.out.boost);
 }
 
 /* An engine leaves just before ksmd is done: two more scans. */
@@ -564,6 +795,10 @@ int main(int argc, char **argv)
     g_test_add_func("/ksm-policy/unusable", test_unusable);
     g_test_add_func("/ksm-policy/urgent", test_urgent);
     g_test_add_func("/ksm-policy/gather", test_gather);
+    g_test_add_func("/ksm-policy/gather-old-page", test_gather_old_page);
+    g_test_add_func("/ksm-policy/gather-departure", test_gather_departure);
+    g_test_add_func("/ksm-policy/gather-anew", test_gather_anew);
+    g_test_add_func("/ksm-policy/gather-again", test_gather_again);
     g_test_add_func("/ksm-policy/three-scans", test_three_scans);
     g_test_add_func("/ksm-policy/many", test_many);
     g_test_add_func("/ksm-policy/few-wait", test_few_wait);
@@ -573,8 +808,11 @@ int main(int argc, char **argv)
     g_test_add_func("/ksm-policy/meanwhile-few", test_meanwhile_few);
     g_test_add_func("/ksm-policy/merged-meanwhile", test_merged_meanwhile);
     g_test_add_func("/ksm-policy/futile", test_futile);
+    g_test_add_func("/ksm-policy/futile-remembered", test_futile_remembered);
+    g_test_add_func("/ksm-policy/not-served", test_not_served);
     g_test_add_func("/ksm-policy/not-futile", test_not_futile);
     g_test_add_func("/ksm-policy/cleanup", test_cleanup);
+    g_test_add_func("/ksm-policy/cleanup-serves", test_cleanup_serves);
     g_test_add_func("/ksm-policy/cleanup-while-running",
                     test_cleanup_while_running);
     g_test_add_func("/ksm-policy/stall", test_stall);
