@@ -190,6 +190,8 @@ bool census_ram_find(const char *proc_root, CensusGuest *guest,
         g_set_error(error, G_FILE_ERROR,
                     g_file_error_from_errno(number_of_error), "can't read %s: "
                     "%s", path, g_strerror(number_of_error));
+        /* It has ended in the middle of them. */
+        g_ptr_array_set_size(mappings, first);
         return false;
     }
     ram_add_marks(mappings, first);

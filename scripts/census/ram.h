@@ -10,7 +10,8 @@
 
 /*
  * Append the mappings of @guest, which has this @number, to @mappings, and add
- * what they have swapped and as huge pages to its figures.  False: see @error.
+ * what they have swapped and as huge pages to its figures.  False: see @error;
+ * then none was appended.
  */
 bool census_ram_find(const char *proc_root, CensusGuest *guest,
                      unsigned number, GPtrArray *mappings, GError **error);

@@ -13,6 +13,7 @@
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 import time
@@ -193,10 +194,9 @@ def test_unreadable(bed):
     check('9 pages more could not be read' in bed.out(guest.pid), 'text')
 
 
-def test_ended(bed):
-    """A guest that ends meanwhile is named and left out; others count"""
+def end_guest(bed, ends, is_time):
+    """Reads two guests and ENDS, which is ended when IS_TIME(census's pid)."""
     first, second = two_guests(bed)
-    ends = bed.guest(ram(65536, (0, 65536, b'x')), name='short-lived')
     cpus = os.sched_getaffinity(0)
     # On one processor with it: it can't be done before this has had a turn.
     process = subprocess.Popen(
@@ -206,32 +206,68 @@ def test_ended(bed):
     end = time.monotonic() + PATIENCE
     os.sched_setaffinity(0, {min(cpus)})
     try:
-        while f'/proc/{ends.pid}/mem' not in opened(process.pid):
+        while not is_time(process.pid):
             check(time.monotonic() < end and process.poll() is None,
                   'it never read the guest')
             time.sleep(0.001)
+        # It goes on when there is no trace of the guest.
+        process.send_signal(signal.SIGSTOP)
         ends.kill()
+        process.send_signal(signal.SIGCONT)
     finally:
         os.sched_setaffinity(0, cpus)
     out, error = process.communicate(timeout=PATIENCE)
     check_equal(process.returncode, 1, f'status; {error}')
-    check(f'guest {ends.pid} (short-lived): ' in error
-          and 'ended while' in error, error)
+    check_equal([error.count('\n'), f'guest {ends.pid} (short-lived): '
+                 in error], [1, True], error)
     found = json.loads(out)
     check_equal([guest['pid'] for guest in found['guests']],
                 [first.pid, second.pid], 'guests')
     check_equal(savings(found['private']['saved']), SAVED, 'saved')
+    return error
+
+
+def test_ended(bed):
+    """A guest that ends meanwhile is named and left out; others count"""
+    ends = bed.guest(ram(65536, (0, 65536, b'x')), name='short-lived')
+    error = end_guest(bed, ends, lambda pid:
+                      f'/proc/{ends.pid}/mem' in opened(pid).values())
+    check('ended while' in error, error)
+
+
+def test_ended_early(bed):
+    """So is one that ends while its mappings are read"""
+    ends = bed.guest(ram(32768, (0, 32768, b'x'), kind='split'),
+                     name='short-lived')
+
+    def is_time(pid):
+        # Of some 25 MB; those of Python and of its RAM are mixed.
+        return any(position(pid, fd) > 1 << 20
+                   for fd, path in opened(pid).items()
+                   if path == f'/proc/{ends.pid}/smaps')
+
+    error = end_guest(bed, ends, is_time)
+    check('smaps: No such process' in error, error)
 
 
 def opened(pid):
-    """The files that a process has open."""
-    found = set()
+    """The files that a process has open, by their number."""
+    found = {}
     for path in Path(f'/proc/{pid}/fd').iterdir():
         try:
-            found.add(os.readlink(path))
+            found[path.name] = os.readlink(path)
         except OSError:
             pass
     return found
+
+
+def position(pid, fd):
+    """How far it has read that file."""
+    try:
+        text = Path(f'/proc/{pid}/fdinfo/{fd}').read_text()
+    except OSError:
+        return 0
+    return int(re.match(r'pos:\s+(\d+)', text)[1])
 
 
 def test_found(bed):

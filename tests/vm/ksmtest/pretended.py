@@ -23,6 +23,14 @@ def private(size):
     return mmap.mmap(-1, size, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
 
 
+# As the engine's marks do: each page is a mapping of its own.
+def split(size):
+    ram = private(size)
+    for start in range(0, size, 2 * PAGE):
+        ram.madvise(mmap.MADV_RANDOM, start, PAGE)
+    return ram
+
+
 def memfd(size):
     fd = os.memfd_create('ram')
     os.ftruncate(fd, size)
