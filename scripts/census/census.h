@@ -3,10 +3,11 @@
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  *
- * Data flows one way.  ram.c finds a guest's RAM.  reader.c reads those of its
- * pages that are resident, which pagemap.c tells, and gives their digests to
- * digests.c.  tally.c counts pages that are alike, and layout.c where they are.
- * census-text.c, census-json.c and census-plot.c show that.
+ * Data flows one way.  guest.c has a guest's process, ram.c finds its RAM.
+ * reader.c reads those of its pages that are resident, which pagemap.c tells,
+ * and gives their digests to digests.c.  tally.c counts pages that are alike,
+ * and layout.c where they are.  census-text.c, census-json.c and census-plot.c
+ * show that.
  */
 #ifndef CENSUS_H
 #define CENSUS_H
@@ -74,6 +75,8 @@ typedef struct CensusShare {
 
 typedef struct CensusGuest {
     KsmProcess *process;
+    char *path;                 /* of its directory in /proc */
+    int directory;              /* that; -1: it isn't open */
     CensusShare shares[CENSUS_POOLS];
     uint64_t swapped_bytes;
     uint64_t huge_bytes;        /* mapped as transparent huge pages */

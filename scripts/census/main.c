@@ -14,6 +14,7 @@
 #include "census.h"
 #include "config.h"
 #include "digests.h"
+#include "guest.h"
 #include "host/number.h"
 #include "ksmctl/printable.h"
 #include "layout.h"
@@ -100,13 +101,31 @@ static bool options_parse(Options *options, int argc, char **argv)
     return options_check(options, argc, argv);
 }
 
-/* Owns @process then. */
-static void census_add(Census *census, KsmProcess *process)
+static void guest_lose(CensusGuest *guest, const GError *error)
 {
-    CensusGuest *guest = g_new0(CensusGuest, 1);
+    const char *name = guest->process->name;
 
-    guest->process = process;
+    guest->lost = true;
+    message("guest %ld%s%s%s: %s%s", (long)guest->process->pid,
+            name ? " (" : "", name ? name : "", name ? ")" : "",
+            error->message,
+            g_error_matches(error, G_FILE_ERROR, G_FILE_ERROR_ACCES) ||
+            g_error_matches(error, G_FILE_ERROR, G_FILE_ERROR_PERM) ?
+            ": only root may, and its own user where kernel.yama.ptrace_scope "
+            "is 0" : "");
+}
+
+/* Owns @process then. */
+static void census_add(Census *census, const char *proc_root,
+                       KsmProcess *process)
+{
+    CensusGuest *guest = census_guest_new(process);
+    g_autoptr(GError) error = NULL;
+
     g_ptr_array_add(census->guests, guest);
+    if (!census_guest_find(guest, proc_root, &error)) {
+        guest_lose(guest, error);
+    }
 }
 
 static bool census_find_all(Census *census, const char *proc_root)
@@ -115,7 +134,7 @@ static bool census_find_all(Census *census, const char *proc_root)
     guint i;
 
     for (i = 0; i < processes->len; i++) {
-        census_add(census, g_ptr_array_index(processes, i));
+        census_add(census, proc_root, g_ptr_array_index(processes, i));
     }
     /* The guests own them now. */
     g_ptr_array_set_free_func(processes, NULL);
@@ -140,7 +159,7 @@ static bool census_find(Census *census, const Options *options)
         KsmProcess *process = ksm_process_find(options->proc_root, pid);
 
         if (process) {
-            census_add(census, process);
+            census_add(census, options->proc_root, process);
         } else {
             message("%ld: there is no such process: give those of QEMUs, or "
                     "none for all", (long)pid);
@@ -150,35 +169,15 @@ static bool census_find(Census *census, const Options *options)
     return found;
 }
 
-static void guest_lose(CensusGuest *guest, const GError *error)
-{
-    const char *name = guest->process->name;
-
-    guest->lost = true;
-    message("guest %ld%s%s%s: %s%s", (long)guest->process->pid,
-            name ? " (" : "", name ? name : "", name ? ")" : "",
-            error->message,
-            g_error_matches(error, G_FILE_ERROR, G_FILE_ERROR_ACCES) ||
-            g_error_matches(error, G_FILE_ERROR, G_FILE_ERROR_PERM) ?
-            ": only root may, and its own user where kernel.yama.ptrace_scope "
-            "is 0" : "");
-}
-
-static void guest_free(CensusGuest *guest)
-{
-    ksm_process_free(guest->process);
-    g_free(guest);
-}
-
 static void census_read_guest(Census *census, unsigned number,
-                              const char *proc_root, Digests **digests)
+                              Digests **digests)
 {
     CensusGuest *guest = g_ptr_array_index(census->guests, number);
     guint first = census->mappings->len;
     g_autoptr(GError) error = NULL;
     guint i;
 
-    if (!census_ram_find(proc_root, guest, number, census->mappings, &error)) {
+    if (!census_ram_find(guest, number, census->mappings, &error)) {
         guest_lose(guest, error);
         return;
     }
@@ -186,15 +185,14 @@ static void census_read_guest(Census *census, unsigned number,
         CensusMapping *mapping = g_ptr_array_index(census->mappings, i);
 
         if (mapping->pool != CENSUS_NEITHER &&
-            !reader_read(census, i, proc_root, digests[mapping->pool],
-                         &error)) {
+            !reader_read(census, i, digests[mapping->pool], &error)) {
             guest_lose(guest, error);
             return;
         }
     }
 }
 
-static void census_take(Census *census, const char *proc_root)
+static void census_take(Census *census)
 {
     Digests *digests[CENSUS_POOLS];
     unsigned i;
@@ -203,7 +201,11 @@ static void census_take(Census *census, const char *proc_root)
         digests[i] = digests_new();
     }
     for (i = 0; i < census->guests->len; i++) {
-        census_read_guest(census, i, proc_root, digests);
+        const CensusGuest *guest = g_ptr_array_index(census->guests, i);
+
+        if (!guest->lost) {
+            census_read_guest(census, i, digests);
+        }
     }
     for (i = 0; i < CENSUS_POOLS; i++) {
         digests_sort(digests[i]);
@@ -250,7 +252,8 @@ static bool census_show(const Census *census, const Options *options)
 static int census_run(const Options *options)
 {
     Census census = {
-        .guests = g_ptr_array_new_with_free_func((GDestroyNotify)guest_free),
+        .guests = g_ptr_array_new_with_free_func(
+            (GDestroyNotify)census_guest_free),
         .mappings = g_ptr_array_new_with_free_func(
             (GDestroyNotify)census_mapping_free),
         .threshold = options->threshold,
@@ -258,7 +261,7 @@ static int census_run(const Options *options)
     bool done = census_find(&census, options);
 
     if (census.guests->len) {
-        census_take(&census, options->proc_root);
+        census_take(&census);
         done = census_show(&census, options) && done &&
                census_complete(&census);
     }

@@ -17,6 +17,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "guest.h"
 #include "host/memory.h"
 #include "ram.h"
 
@@ -169,35 +170,33 @@ static void ram_add_marks(GPtrArray *mappings, guint first)
     }
 }
 
-bool census_ram_find(const char *proc_root, CensusGuest *guest,
-                     unsigned number, GPtrArray *mappings, GError **error)
+bool census_ram_find(CensusGuest *guest, unsigned number, GPtrArray *mappings,
+                     GError **error)
 {
-    g_autofree char *path = g_strdup_printf("%s/%ld/smaps", proc_root,
-                                            (long)guest->process->pid);
-    FILE *smaps = fopen(path, "re");
+    int fd = census_guest_open(guest, "smaps", error);
     guint first = mappings->len;
+    FILE *smaps;
     int number_of_error;
 
-    if (smaps) {
-        errno = 0;
-        ram_read(smaps, guest, number, mappings);
-        number_of_error = ferror(smaps) ? errno : 0;
-        fclose(smaps);
-    } else {
-        number_of_error = errno;
+    if (fd < 0) {
+        return false;
     }
+    smaps = fdopen(fd, "r");
+    errno = 0;
+    ram_read(smaps, guest, number, mappings);
+    number_of_error = ferror(smaps) ? errno : 0;
+    fclose(smaps);
     if (number_of_error) {
-        g_set_error(error, G_FILE_ERROR,
-                    g_file_error_from_errno(number_of_error), "can't read %s: "
-                    "%s", path, g_strerror(number_of_error));
         /* It has ended in the middle of them. */
         g_ptr_array_set_size(mappings, first);
-        return false;
+        return census_guest_fail(guest, "read", "smaps", number_of_error,
+                                 error);
     }
     ram_add_marks(mappings, first);
     if (mappings->len == first) {
-        g_set_error(error, G_FILE_ERROR, G_FILE_ERROR_INVAL, "%s shows no "
-                    "guest RAM: give the process IDs of QEMUs", path);
+        g_set_error(error, G_FILE_ERROR, G_FILE_ERROR_INVAL, "%s/smaps shows "
+                    "no guest RAM: give the process IDs of QEMUs",
+                    guest->path);
         return false;
     }
     return true;

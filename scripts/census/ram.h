@@ -13,8 +13,8 @@
  * what they have swapped and as huge pages to its figures.  False: see @error;
  * then none was appended.
  */
-bool census_ram_find(const char *proc_root, CensusGuest *guest,
-                     unsigned number, GPtrArray *mappings, GError **error);
+bool census_ram_find(CensusGuest *guest, unsigned number, GPtrArray *mappings,
+                     GError **error);
 
 void census_mapping_free(CensusMapping *mapping);
 

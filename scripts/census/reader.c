@@ -13,9 +13,9 @@
  * seen on Linux 6.18).  To look would undo the merging.
  */
 #include <errno.h>
-#include <fcntl.h>
 #include <unistd.h>
 
+#include "guest.h"
 #include "host/memory.h"
 #include "pagemap.h"
 #include "reader.h"
@@ -31,37 +31,6 @@ typedef struct Reader {
     PagemapPage *pages;         /* of one */
     char *data;                 /* for as many */
 } Reader;
-
-/* The kernel has no memory of it any more. */
-static bool reader_lost(GError **error)
-{
-    g_set_error(error, G_FILE_ERROR, G_FILE_ERROR_NOENT, "it ended while it "
-                "was read: it is left out");
-    return false;
-}
-
-static bool reader_fail(int number, GError **error)
-{
-    g_set_error(error, G_FILE_ERROR, g_file_error_from_errno(number),
-                "can't read its memory: %s", g_strerror(number));
-    return false;
-}
-
-static int reader_open(const char *proc_root, pid_t pid, const char *name,
-                       GError **error)
-{
-    g_autofree char *path = g_strdup_printf("%s/%ld/%s", proc_root, (long)pid,
-                                            name);
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
-
-    if (fd < 0) {
-        int number = errno;
-
-        g_set_error(error, G_FILE_ERROR, g_file_error_from_errno(number),
-                    "can't open %s: %s", path, g_strerror(number));
-    }
-    return fd;
-}
 
 static void reader_add(const Reader *reader, const PagemapPage *page,
                        const char *data, uint64_t number)
@@ -89,14 +58,16 @@ static bool reader_run(const Reader *reader, uint64_t page,
         ssize_t got = pread(reader->memory, reader->data,
                             (count - done) * size, at);
 
+        /* The kernel has no memory of it any more. */
         if (!got) {
-            return reader_lost(error);
+            return census_guest_ended(error);
         }
         if (got < 0 && errno == EINTR) {
             continue;
         }
         if (got < 0 && errno != EIO) {
-            return reader_fail(errno, error);
+            return census_guest_fail(reader->guest, "read", "mem", errno,
+                                     error);
         }
         /* The next page can't be read: it has an error, or was unmapped. */
         if (got < 0) {
@@ -122,7 +93,7 @@ static bool reader_part(const Reader *reader, uint64_t page, size_t count,
     if (!pagemap_read(reader->pagemap,
                       reader->mapping->start + page * ksm_page_size(),
                       reader->pages, count)) {
-        return reader_lost(error);
+        return census_guest_ended(error);
     }
     for (i = 0; i < count; i++) {
         reader->guest->zero_mapped += known[i].flags == PAGEMAP_ZERO_PAGE;
@@ -158,8 +129,8 @@ static bool reader_parts(const Reader *reader, GError **error)
     return true;
 }
 
-bool reader_read(Census *census, unsigned number, const char *proc_root,
-                 Digests *digests, GError **error)
+bool reader_read(Census *census, unsigned number, Digests *digests,
+                 GError **error)
 {
     CensusMapping *mapping = g_ptr_array_index(census->mappings, number);
     Reader reader = {
@@ -171,12 +142,11 @@ bool reader_read(Census *census, unsigned number, const char *proc_root,
         .pagemap = -1,
         .part = CENSUS_REGION_BYTES / ksm_page_size(),
     };
-    pid_t pid = reader.guest->process->pid;
     bool done = false;
 
-    reader.memory = reader_open(proc_root, pid, "mem", error);
+    reader.memory = census_guest_open(reader.guest, "mem", error);
     if (reader.memory >= 0) {
-        reader.pagemap = reader_open(proc_root, pid, "pagemap", error);
+        reader.pagemap = census_guest_open(reader.guest, "pagemap", error);
     }
     if (reader.pagemap >= 0) {
         reader.pages = g_new(PagemapPage, reader.part);

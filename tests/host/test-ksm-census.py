@@ -194,14 +194,16 @@ def test_unreadable(bed):
     check('9 pages more could not be read' in bed.out(guest.pid), 'text')
 
 
-def end_guest(bed, ends, is_time):
-    """Reads two guests and ENDS, which is ended when IS_TIME(census's pid)."""
-    first, second = two_guests(bed)
+def meanwhile(bed, guests, is_time, act):
+    """Reads GUESTS; when IS_TIME(census's pid), census waits for ACT().
+
+    Returns status, output and errors.
+    """
     cpus = os.sched_getaffinity(0)
     # On one processor with it: it can't be done before this has had a turn.
     process = subprocess.Popen(
         ['taskset', '--cpu-list', str(min(cpus)),
-         *bed.command_line('--json', first.pid, ends.pid, second.pid)],
+         *bed.command_line('--json', *(guest.pid for guest in guests))],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     end = time.monotonic() + PATIENCE
     os.sched_setaffinity(0, {min(cpus)})
@@ -210,64 +212,71 @@ def end_guest(bed, ends, is_time):
             check(time.monotonic() < end and process.poll() is None,
                   'it never read the guest')
             time.sleep(0.001)
-        # It goes on when there is no trace of the guest.
         process.send_signal(signal.SIGSTOP)
-        ends.kill()
+        act()
         process.send_signal(signal.SIGCONT)
     finally:
         os.sched_setaffinity(0, cpus)
     out, error = process.communicate(timeout=PATIENCE)
-    check_equal(process.returncode, 1, f'status; {error}')
-    check_equal([error.count('\n'), f'guest {ends.pid} (short-lived): '
-                 in error], [1, True], error)
+    return process.returncode, out, error
+
+
+def check_ended(bed, ends, is_time):
+    """ENDS, a guest, ends when IS_TIME(); two others are counted."""
+    first, second = two_guests(bed)
+    status, out, error = meanwhile(bed, [first, ends, second], is_time,
+                                   ends.kill)
+    check_equal(status, 1, f'status; {error}')
+    check_equal(error, f'ksm-census: guest {ends.pid} (short-lived): it ended '
+                'while it was read: it is left out\n', 'errors')
     found = json.loads(out)
     check_equal([guest['pid'] for guest in found['guests']],
                 [first.pid, second.pid], 'guests')
     check_equal(savings(found['private']['saved']), SAVED, 'saved')
-    return error
 
 
 def test_ended(bed):
     """A guest that ends meanwhile is named and left out; others count"""
     ends = bed.guest(ram(65536, (0, 65536, b'x')), name='short-lived')
-    error = end_guest(bed, ends, lambda pid:
-                      f'/proc/{ends.pid}/mem' in opened(pid).values())
-    check('ended while' in error, error)
+    check_ended(bed, ends, lambda pid: reads(pid, ends, 'mem'))
 
 
 def test_ended_early(bed):
     """So is one that ends while its mappings are read"""
     ends = bed.guest(ram(32768, (0, 32768, b'x'), kind='split'),
                      name='short-lived')
-
-    def is_time(pid):
-        # Of some 25 MB; those of Python and of its RAM are mixed.
-        return any(position(pid, fd) > 1 << 20
-                   for fd, path in opened(pid).items()
-                   if path == f'/proc/{ends.pid}/smaps')
-
-    error = end_guest(bed, ends, is_time)
-    check('smaps: No such process' in error, error)
+    # Of some 25 MB; RAM is among the first.
+    check_ended(bed, ends, lambda pid: reads(pid, ends, 'smaps', 1 << 20))
 
 
-def opened(pid):
-    """The files that a process has open, by their number."""
-    found = {}
-    for path in Path(f'/proc/{pid}/fd').iterdir():
+def test_number_of_another(bed):
+    """A guest stays itself when another process has got its number"""
+    long = bed.guest(ram(65536, (0, 65536, b'x')))
+    guest = bed.guest(ram(16, (0, 9, b'y')))
+    other = bed.guest(ram(16, (0, 2, b'z')))
+    bed.only(long, guest)
+    link = bed.proc / str(guest.pid)
+
+    def replace():
+        link.unlink()
+        link.symlink_to(f'/proc/{other.pid}')
+
+    status, out, error = meanwhile(
+        bed, [long, guest], lambda pid: reads(pid, long, 'mem'), replace)
+    check_equal((status, error), (0, ''), 'status and errors')
+    check_equal(json.loads(out)['guests'][1]['resident_pages'], 9, 'resident')
+
+
+def reads(pid, guest, name, least=0):
+    """Has it open that file of a guest, and read so much of it?"""
+    for link in Path(f'/proc/{pid}/fd').iterdir():
         try:
-            found[path.name] = os.readlink(path)
+            if os.readlink(link) == f'/proc/{guest.pid}/{name}':
+                text = Path(f'/proc/{pid}/fdinfo/{link.name}').read_text()
+                return int(re.match(r'pos:\s+(\d+)', text)[1]) >= least
         except OSError:
             pass
-    return found
-
-
-def position(pid, fd):
-    """How far it has read that file."""
-    try:
-        text = Path(f'/proc/{pid}/fdinfo/{fd}').read_text()
-    except OSError:
-        return 0
-    return int(re.match(r'pos:\s+(\d+)', text)[1])
+    return False
 
 
 def test_found(bed):
