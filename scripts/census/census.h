@@ -109,7 +109,7 @@ typedef struct CensusFigures {
 } CensusFigures;
 
 typedef struct Census {
-    GPtrArray *guests;          /* CensusGuest, by pid */
+    GPtrArray *guests;          /* CensusGuest, each process once */
     GPtrArray *mappings;        /* CensusMapping, by guest and address */
     CensusFigures figures[CENSUS_POOLS];
     unsigned threshold;

@@ -115,13 +115,32 @@ static void guest_lose(CensusGuest *guest, const GError *error)
             "is 0" : "");
 }
 
-/* Owns @process then. */
+static bool census_has(const Census *census, pid_t pid)
+{
+    guint i;
+
+    for (i = 0; i < census->guests->len; i++) {
+        const CensusGuest *guest = g_ptr_array_index(census->guests, i);
+
+        if (guest->process->pid == pid) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* Owns @process then.  Twice the same would be twins of itself. */
 static void census_add(Census *census, const char *proc_root,
                        KsmProcess *process)
 {
-    CensusGuest *guest = census_guest_new(process);
     g_autoptr(GError) error = NULL;
+    CensusGuest *guest;
 
+    if (census_has(census, process->pid)) {
+        ksm_process_free(process);
+        return;
+    }
+    guest = census_guest_new(process);
     g_ptr_array_add(census->guests, guest);
     if (!census_guest_find(guest, proc_root, &error)) {
         guest_lose(guest, error);

@@ -267,6 +267,22 @@ def test_number_of_another(bed):
     check_equal(json.loads(out)['guests'][1]['resident_pages'], 9, 'resident')
 
 
+def test_twice(bed):
+    """A process counts once, however often it or its threads are given"""
+    guest = bed.guest(ram(16, (0, 9, b'')), threads=1)
+    thread, = (int(path.name)
+               for path in Path(f'/proc/{guest.pid}/task').iterdir()
+               if path.name != str(guest.pid))
+    check_equal(len({guest.pid, thread}), 2, 'numbers')
+    for pids in [guest.pid, guest.pid], [thread], [thread, guest.pid, thread]:
+        found = json.loads(bed.out('--json', *pids))
+        check_equal([each['pid'] for each in found['guests']], [guest.pid],
+                    'guests')
+        check_equal((found['private']['resident_pages'],
+                     found['private']['saved']['pages']), (9, 0),
+                    'resident and saved')
+
+
 def reads(pid, guest, name, least=0):
     """Has it open that file of a guest, and read so much of it?"""
     for link in Path(f'/proc/{pid}/fd').iterdir():

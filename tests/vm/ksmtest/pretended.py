@@ -10,7 +10,7 @@ PAGE = 4096
 
 # RAM is a list of (KIND, PAGES, CONTENTS, READ).
 PROGRAM = r"""
-import ctypes, mmap, os, sys
+import ctypes, mmap, os, sys, threading, time
 
 PAGE = 4096
 SYS_MEMFD_SECRET = 447
@@ -79,6 +79,8 @@ for kind, pages, contents, read in eval(sys.argv[-1]):
         for each in held:
             each[page * PAGE]
 guard()
+for i in range(int(sys.argv[-2])):
+    threading.Thread(target=time.sleep, args=(3600,), daemon=True).start()
 print('up', flush=True)
 sys.stdin.read()
 """
@@ -87,15 +89,16 @@ sys.stdin.read()
 class PretendedGuest:
     """A context manager: it has RAM, a list of calls of ram().
 
-    COMMAND goes in front, see ksmtest.restricted.
+    THREADS more run in it.  COMMAND goes in front, see ksmtest.restricted.
     """
 
-    def __init__(self, *ram, name="guest", command=()):
+    def __init__(self, *ram, name="guest", threads=0, command=()):
         # It is Python, called as QEMU is.
         self._command = [*command, sys.executable, "-c",
                          "import os, sys; os.execv('/proc/self/exe', "
                          "['qemu-system-x86_64', *sys.argv[1:]])",
-                         "-c", PROGRAM, "-name", name, repr(list(ram))]
+                         "-c", PROGRAM, "-name", name, str(threads),
+                         repr(list(ram))]
 
     @property
     def pid(self):
