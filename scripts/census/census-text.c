@@ -110,7 +110,10 @@ static void text_savings(const Census *census, const CensusFigures *figures)
     } else {
         printf("%-30s %10s\n", "of these saved already", "unknown");
     }
-    if (figures->huge_pages) {
+    if (!figures->huge_known) {
+        printf("%-30s %10s: Linux before 6.7 does not tell which are huge\n",
+               engine, "unknown");
+    } else if (figures->huge_pages) {
         text_saved(engine, census_saved(&figures->engine_savings),
                    figures->resident);
         printf("%-30s %10" PRIu64 " of %" PRIu64 "\n",

@@ -100,6 +100,7 @@ typedef struct CensusRuns {
 typedef struct CensusFigures {
     uint64_t resident;
     bool merged_known;          /* not without the right to see page frames */
+    bool huge_known;            /* and so what the engine saves */
     CensusSavings savings;
     /* The same where the engine leaves some huge pages whole. */
     CensusSavings engine_savings;
@@ -113,6 +114,7 @@ typedef struct Census {
     GPtrArray *mappings;        /* CensusMapping, by guest and address */
     CensusFigures figures[CENSUS_POOLS];
     unsigned threshold;
+    bool scanned;               /* huge pages and zero_mapped are known */
 } Census;
 
 uint64_t census_saved(const CensusSavings *savings);

@@ -276,6 +276,7 @@ static int census_run(const Options *options)
         .mappings = g_ptr_array_new_with_free_func(
             (GDestroyNotify)census_mapping_free),
         .threshold = options->threshold,
+        .scanned = true,
     };
     bool done = census_find(&census, options);
 

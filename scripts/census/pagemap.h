@@ -27,8 +27,9 @@ typedef struct PagemapPage {
  * file.  Returns whether there is such a process still.
  *
  * Linux before 6.7 doesn't tell what is huge, nor the page of zeros: that is
- * called resident then.
+ * called resident then, and @scanned becomes false.
  */
-bool pagemap_read(int fd, uint64_t start, PagemapPage *pages, size_t number);
+bool pagemap_read(int fd, uint64_t start, PagemapPage *pages, size_t number,
+                  bool *scanned);
 
 #endif

@@ -30,6 +30,7 @@ typedef struct Reader {
     size_t part;                /* pages of a region */
     PagemapPage *pages;         /* of one */
     char *data;                 /* for as many */
+    bool *scanned;
 } Reader;
 
 static void reader_add(const Reader *reader, const PagemapPage *page,
@@ -92,7 +93,7 @@ static bool reader_part(const Reader *reader, uint64_t page, size_t count,
 
     if (!pagemap_read(reader->pagemap,
                       reader->mapping->start + page * ksm_page_size(),
-                      reader->pages, count)) {
+                      reader->pages, count, reader->scanned)) {
         return census_guest_ended(error);
     }
     for (i = 0; i < count; i++) {
@@ -141,6 +142,7 @@ bool reader_read(Census *census, unsigned number, Digests *digests,
         .memory = -1,
         .pagemap = -1,
         .part = CENSUS_REGION_BYTES / ksm_page_size(),
+        .scanned = &census->scanned,
     };
     bool done = false;
 

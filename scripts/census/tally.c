@@ -177,6 +177,7 @@ void tally_pool(Census *census, CensusPool pool, const Digests *digests)
     tally_all(&all, digests);
     figures->resident = all.pages;
     figures->merged_known = !all.without_frame;
+    figures->huge_known = census->scanned || pool != CENSUS_PRIVATE;
     figures->savings = all.savings;
     for (i = 0; i < census->mappings->len; i++) {
         CensusMapping *mapping = g_ptr_array_index(census->mappings, i);

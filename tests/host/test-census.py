@@ -115,7 +115,7 @@ def test_huge_pages(bed):
     before = census(each)
     if before['guests'][0]['huge_bytes'] < 4 * HUGE:
         raise Skipped('the kernel gives no huge pages')
-    if before['private']['huge_pages'] < 4:
+    if 'huge_pages' not in before['private']:
         raise Skipped('Linux before 6.7 does not tell what is huge')
     alike = os.urandom(PAGE)
     each.put(0, alike * (THRESHOLD - 1))

@@ -157,14 +157,38 @@ def test_holes(bed):
         check_equal(found[pool]['saved']['pages'], 0, f'saved of {pool}')
 
 
-def test_kernel_zero_page(bed):
-    """The kernel's page of zeros, where a hole was read, takes no memory"""
+def need_scan():
     version = re.match(r'(\d+)\.(\d+)', os.uname().release)
     if tuple(map(int, version.groups())) < (6, 7):
         raise Skipped('Linux before 6.7 does not tell')
+
+
+def test_kernel_zero_page(bed):
+    """The kernel's page of zeros, where a hole was read, takes no memory"""
+    need_scan()
     found = bed.count(bed.guest(ram(4096, (0, 3, ZEROS), read=range(50, 90))))
     check_equal(found['guests'][0]['kernel_zero_pages'], 40, 'of the kernel')
     check_equal(found['private']['saved']['zero_pages'], 2, 'saved')
+
+
+def test_without_scan(bed):
+    """What Linux before 6.7 does not tell is left out, and said in the text"""
+    need_scan()
+    guest = bed.guest(ram(4096, (0, 3, ZEROS), read=range(50, 90)))
+    by_scan = {'saved_by_engine', 'huge_pages', 'huge_pages_whole'}
+    whole = bed.count(guest)
+    bed.restrict(restricted.command('--no-pagemap-scan'))
+    found = bed.count(guest)
+    check_equal(set(whole['private']) - set(found['private']), by_scan,
+                'left out of private')
+    check_equal(set(whole['shared']) - set(found['shared']), set(),
+                'left out of shared')
+    check_equal(set(whole['guests'][0]) - set(found['guests'][0]),
+                {'kernel_zero_pages'}, 'left out of a guest')
+    check_equal(found['private']['saved']['zero_pages'], 42, 'saved')
+    text = bed.out(guest.pid)
+    check(re.search('^with huge pages below 32 whole +unknown: Linux before '
+                    '6.7', text, re.M), text)
 
 
 def test_shared(bed):
