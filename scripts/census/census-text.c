@@ -59,8 +59,9 @@ static void text_rest(const Census *census)
                "take no memory\n", zeros);
     }
     if (neither) {
-        printf("%.1f MiB more can't be merged: hugetlb, or private memory of "
-               "a file\n", neither / 1048576.0);
+        printf("%.1f MiB more were not looked at: hugetlb, or private memory "
+               "of a file, which qemu-ksm does not merge\n",
+               neither / 1048576.0);
     }
     if (unreadable) {
         printf("%" PRIu64 " pages more could not be read\n", unreadable);

@@ -30,7 +30,10 @@ typedef enum CensusPool {
     CENSUS_PRIVATE,             /* anonymous memory: KSM */
     CENSUS_SHARED,              /* only ksmfs, were it there */
     CENSUS_POOLS,
-    /* Nobody: hugetlb, and private memory of a file.  It is not read. */
+    /*
+     * Nobody: hugetlb.  Not qemu-ksm: private memory of a file, where KSM by
+     * itself merges what the guest has written.  None of it is read.
+     */
     CENSUS_NEITHER = CENSUS_POOLS
 } CensusPool;
 

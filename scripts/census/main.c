@@ -4,7 +4,7 @@
  * SPDX-License-Identifier: GPL-2.0-or-later
  *
  * Of any QEMUs: they need no engine, and no merging has to run.  Nothing of
- * them, or of the host, is changed.
+ * them, or of the host, is changed, but that their pages have been used.
  */
 #include <errno.h>
 #include <locale.h>

@@ -192,7 +192,7 @@ def test_without_scan(bed):
 
 
 def test_shared(bed):
-    """Shared memory is counted apart; what nobody can merge is only told"""
+    """Shared memory is counted apart; what is not looked at is told"""
     guest = bed.guest(ram(1024, (0, 3, b'x')),
                       ram(1024, (0, 5, b'x'), (5, 1, b''), kind='memfd'),
                       ram(1024, (0, 7, b'x'), kind='file'))
@@ -203,7 +203,7 @@ def test_shared(bed):
     check_equal(found['guests'][0]['neither_bytes'], 7 * PAGE, 'neither')
     text = bed.out(guest.pid)
     check('which only ksmfs can merge' in text, text)
-    check('0.0 MiB more can\'t be merged: hugetlb, or private' in text, text)
+    check('0.0 MiB more were not looked at: hugetlb, or private' in text, text)
 
 
 def test_unreadable(bed):
