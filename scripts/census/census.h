@@ -37,11 +37,12 @@ typedef enum CensusPool {
     CENSUS_NEITHER = CENSUS_POOLS
 } CensusPool;
 
-/* What is known of a page. */
+/* What is known of a resident page. */
 enum {
-    CENSUS_TWIN = 1,            /* resident, and another page is like it */
+    CENSUS_TWIN = 1,            /* another page is like it, or it is zero */
     CENSUS_HUGE = 2,            /* a huge page has it mapped */
     CENSUS_WHOLE = 4,           /* and the engine would not split that */
+    CENSUS_ZERO = 8,
 };
 
 /* Of guest RAM: mappings without a gap between them, of one pool. */
@@ -81,6 +82,7 @@ typedef struct CensusGuest {
     char *path;                 /* of its directory in /proc */
     int directory;              /* that; -1: it isn't open */
     CensusShare shares[CENSUS_POOLS];
+    GArray *zero_frames[CENSUS_POOLS];  /* uint64_t, of each CENSUS_ZERO */
     uint64_t swapped_bytes;
     uint64_t huge_bytes;        /* mapped as transparent huge pages */
     uint64_t neither_bytes;     /* resident ones of CENSUS_NEITHER */

@@ -23,7 +23,6 @@
 #define SHARDS  256
 
 struct Digests {
-    Digest zeros;
     GArray *shards[SHARDS];     /* DigestPage */
 };
 
@@ -39,10 +38,8 @@ Digest digest_of(const void *data)
 Digests *digests_new(void)
 {
     Digests *digests = g_new0(Digests, 1);
-    g_autofree void *zeros = g_malloc0(ksm_page_size());
     unsigned i;
 
-    digests->zeros = digest_of(zeros);
     for (i = 0; i < SHARDS; i++) {
         digests->shards[i] = g_array_new(false, false, sizeof(DigestPage));
     }
@@ -92,8 +89,7 @@ void digests_sort(Digests *digests)
     }
 }
 
-static void shard_each(const Digests *digests, const GArray *shard,
-                       DigestsGroup *group, void *opaque)
+static void shard_each(const GArray *shard, DigestsGroup *group, void *opaque)
 {
     const DigestPage *page = (const DigestPage *)shard->data;
     const DigestPage *end = page + shard->len;
@@ -104,8 +100,7 @@ static void shard_each(const Digests *digests, const GArray *shard,
         while (page < end && !digest_compare(page->digest, first->digest)) {
             page++;
         }
-        group(first, page - first,
-              !digest_compare(first->digest, digests->zeros), opaque);
+        group(first, page - first, opaque);
     }
 }
 
@@ -114,6 +109,6 @@ void digests_each(const Digests *digests, DigestsGroup *group, void *opaque)
     unsigned i;
 
     for (i = 0; i < SHARDS; i++) {
-        shard_each(digests, digests->shards[i], group, opaque);
+        shard_each(digests->shards[i], group, opaque);
     }
 }

@@ -15,14 +15,23 @@
 CensusGuest *census_guest_new(KsmProcess *process)
 {
     CensusGuest *guest = g_new0(CensusGuest, 1);
+    int pool;
 
     guest->process = process;
     guest->directory = -1;
+    for (pool = 0; pool < CENSUS_POOLS; pool++) {
+        guest->zero_frames[pool] = g_array_new(false, false, sizeof(uint64_t));
+    }
     return guest;
 }
 
 void census_guest_free(CensusGuest *guest)
 {
+    int pool;
+
+    for (pool = 0; pool < CENSUS_POOLS; pool++) {
+        g_array_unref(guest->zero_frames[pool]);
+    }
     if (guest->directory >= 0) {
         close(guest->directory);
     }

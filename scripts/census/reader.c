@@ -13,6 +13,7 @@
  * seen on Linux 6.18).  To look would undo the merging.
  */
 #include <errno.h>
+#include <string.h>
 #include <unistd.h>
 
 #include "guest.h"
@@ -33,14 +34,27 @@ typedef struct Reader {
     bool *scanned;
 } Reader;
 
+static bool page_is_zero(const char *data)
+{
+    return !data[0] && !memcmp(data, data + 1, ksm_page_size() - 1);
+}
+
 static void reader_add(const Reader *reader, const PagemapPage *page,
                        const char *data, uint64_t number)
 {
-    digests_add(reader->digests, digest_of(data), page->frame, reader->number,
-                number);
-    reader->guest->shares[reader->mapping->pool].resident++;
+    CensusMapping *mapping = reader->mapping;
+
+    if (page_is_zero(data)) {
+        g_array_append_val(reader->guest->zero_frames[mapping->pool],
+                           page->frame);
+        mapping->marks[number] |= CENSUS_ZERO | CENSUS_TWIN;
+    } else {
+        digests_add(reader->digests, digest_of(data), page->frame,
+                    reader->number, number);
+    }
+    reader->guest->shares[mapping->pool].resident++;
     if (page->flags & PAGEMAP_HUGE) {
-        reader->mapping->marks[number] |= CENSUS_HUGE;
+        mapping->marks[number] |= CENSUS_HUGE;
     }
 }
 

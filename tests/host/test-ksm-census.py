@@ -82,6 +82,7 @@ def two_guests(bed):
 
 SAVED = {'pages': 15 + 5 + 21, 'zero_pages': 15, 'within_pages': 4 + 1,
          'between_pages': 20 + 1}
+TWINS = 10 + 6 + 5 + 2 * 20 + 3
 
 
 def savings(found):
@@ -117,7 +118,7 @@ def test_layout(bed):
     found = bed.count(*two_guests(bed))
     runs = found['private']['runs']
     check_equal(runs, {
-        'count': 7, 'pages': 64, 'median': 6, 'lengths': [
+        'count': 7, 'pages': TWINS, 'median': 6, 'lengths': [
             {'from': 1, 'runs': 1, 'pages': 1},
             {'from': 2, 'runs': 1, 'pages': 2},
             {'from': 4, 'runs': 2, 'pages': 11},
@@ -257,11 +258,13 @@ def check_ended(bed, ends, is_time):
     check_equal([guest['pid'] for guest in found['guests']],
                 [first.pid, second.pid], 'guests')
     check_equal(savings(found['private']['saved']), SAVED, 'saved')
+    check_equal(found['private']['runs']['pages'], TWINS, 'twins')
 
 
 def test_ended(bed):
     """A guest that ends meanwhile is named and left out; others count"""
-    ends = bed.guest(ram(65536, (0, 65536, b'x')), name='short-lived')
+    ends = bed.guest(ram(65536, (0, 9, ZEROS), (9, 65527, b'x')),
+                     name='short-lived')
     check_ended(bed, ends, lambda pid: reads(pid, ends, 'mem'))
 
 
@@ -376,10 +379,11 @@ def test_same_frames(bed):
     """Pages that are one page of the host are saved already"""
     if os.geteuid():
         raise Skipped('only root is told the page frames')
-    found = bed.count(bed.guest(ram(16, (0, 3, b'x'), kind='memfd_twice',
-                                    read=range(3))))
+    found = bed.count(bed.guest(ram(16, (0, 3, b'x'), (3, 5, ZEROS),
+                                    kind='memfd_twice', read=range(8))))
     saved = found['shared']['saved']
-    check_equal((saved['pages'], saved['merged_pages']), (5, 3), 'saved')
+    check_equal((saved['within_pages'], saved['zero_pages'],
+                 saved['merged_pages']), (5, 9, 3 + 5), 'saved')
 
 
 def test_not_permitted(bed):
