@@ -53,7 +53,7 @@ typedef struct CensusMapping {
     uint64_t pages;
     uint64_t twins;
     uint64_t parts[CENSUS_PARTS];   /* twins in each, see layout.h */
-    /* CENSUS_*, a byte a page; NULL in CENSUS_NEITHER. */
+    /* CENSUS_*, a byte a page; NULL in CENSUS_NEITHER, or of a lost guest. */
     uint8_t *marks;
 } CensusMapping;
 

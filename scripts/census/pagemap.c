@@ -95,3 +95,26 @@ bool pagemap_read(int fd, uint64_t start, PagemapPage *pages, size_t number,
     }
     return true;
 }
+
+bool pagemap_next(int fd, uint64_t *at, uint64_t end)
+{
+    KsmPageRange range = { 0 };     /* for valgrind */
+    KsmPagemapScan scan = {
+        .size = sizeof(scan),
+        .start = *at,
+        .end = end,
+        .vec = (uintptr_t)&range,
+        .vec_len = 1,
+        .max_pages = 1,
+        .category_mask = KSM_PAGE_IS_PRESENT,
+        .return_mask = KSM_PAGE_IS_PRESENT,
+    };
+    PagemapPage last;
+    int found = ioctl(fd, KSM_PAGEMAP_SCAN, &scan);
+
+    if (found >= 0) {
+        *at = found ? range.start : end;
+    }
+    /* A process that has ended may look like one hole. */
+    return found || pagemap_entries(fd, end - ksm_page_size(), &last, 1);
+}

@@ -32,4 +32,13 @@ typedef struct PagemapPage {
 bool pagemap_read(int fd, uint64_t start, PagemapPage *pages, size_t number,
                   bool *scanned);
 
+/*
+ * Moves @at to the first page from there on that is resident, or the page of
+ * zeros, or to @end.  That takes no time where there are none.  Returns whether
+ * there is such a process still.
+ *
+ * Linux before 6.7 can't, and @at stays.
+ */
+bool pagemap_next(int fd, uint64_t *at, uint64_t end);
+
 #endif

@@ -156,18 +156,28 @@ static void ram_read(FILE *smaps, CensusGuest *guest, unsigned number,
     free(line);
 }
 
-static void ram_add_marks(GPtrArray *mappings, guint first)
+static bool ram_add_marks(GPtrArray *mappings, guint first, GError **error)
 {
     guint i;
 
     for (i = first; i < mappings->len; i++) {
         CensusMapping *mapping = g_ptr_array_index(mappings, i);
 
-        if (mapping->pool != CENSUS_NEITHER) {
-            /* Takes no memory where there are holes. */
-            mapping->marks = g_malloc0(mapping->pages);
+        if (mapping->pool == CENSUS_NEITHER) {
+            continue;
+        }
+        /* Takes no memory where there are holes, which may be huge. */
+        mapping->marks = g_try_malloc0(mapping->pages);
+        if (!mapping->marks) {
+            g_set_error(error, G_FILE_ERROR, G_FILE_ERROR_NOMEM, "it has "
+                        "mapped %" PRIu64 " GiB at 0x%" PRIx64 ", for which "
+                        "there is not enough memory: it is left out",
+                        mapping->pages * ksm_page_size() >> 30,
+                        mapping->start);
+            return false;
         }
     }
+    return true;
 }
 
 bool census_ram_find(CensusGuest *guest, unsigned number, GPtrArray *mappings,
@@ -187,17 +197,14 @@ bool census_ram_find(CensusGuest *guest, unsigned number, GPtrArray *mappings,
     number_of_error = ferror(smaps) ? errno : 0;
     fclose(smaps);
     if (number_of_error) {
-        /* It has ended in the middle of them. */
-        g_ptr_array_set_size(mappings, first);
         return census_guest_fail(guest, "read", "smaps", number_of_error,
                                  error);
     }
-    ram_add_marks(mappings, first);
     if (mappings->len == first) {
         g_set_error(error, G_FILE_ERROR, G_FILE_ERROR_INVAL, "%s/smaps shows "
                     "no guest RAM: give the process IDs of QEMUs",
                     guest->path);
         return false;
     }
-    return true;
+    return ram_add_marks(mappings, first, error);
 }

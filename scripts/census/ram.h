@@ -11,7 +11,7 @@
 /*
  * Append the mappings of @guest, which has this @number, to @mappings, and add
  * what they have swapped and as huge pages to its figures.  False: see @error;
- * then none was appended.
+ * then some may be there, without marks.
  */
 bool census_ram_find(CensusGuest *guest, unsigned number, GPtrArray *mappings,
                      GError **error);

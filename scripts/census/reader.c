@@ -28,8 +28,7 @@ typedef struct Reader {
     Digests *digests;
     int memory;
     int pagemap;
-    size_t part;                /* pages of a region */
-    PagemapPage *pages;         /* of one */
+    PagemapPage *pages;         /* of a region */
     char *data;                 /* for as many */
     bool *scanned;
 } Reader;
@@ -129,17 +128,22 @@ static bool reader_part(const Reader *reader, uint64_t page, size_t count,
 /* Regions are aligned, as huge pages are. */
 static bool reader_parts(const Reader *reader, GError **error)
 {
-    const uint64_t first = reader->mapping->start / ksm_page_size();
-    uint64_t page = 0;
+    const uint64_t size = ksm_page_size();
+    const uint64_t start = reader->mapping->start;
+    const uint64_t end = start + reader->mapping->pages * size;
+    uint64_t at = start, part_end;
 
-    while (page < reader->mapping->pages) {
-        size_t count = MIN(reader->part - (first + page) % reader->part,
-                           reader->mapping->pages - page);
-
-        if (!reader_part(reader, page, count, error)) {
+    while (at < end) {
+        if (!pagemap_next(reader->pagemap, &at, end)) {
+            return census_guest_ended(error);
+        }
+        part_end = MIN((at / CENSUS_REGION_BYTES + 1) * CENSUS_REGION_BYTES,
+                       end);
+        if (!reader_part(reader, (at - start) / size, (part_end - at) / size,
+                         error)) {
             return false;
         }
-        page += count;
+        at = part_end;
     }
     return true;
 }
@@ -155,7 +159,6 @@ bool reader_read(Census *census, unsigned number, Digests *digests,
         .digests = digests,
         .memory = -1,
         .pagemap = -1,
-        .part = CENSUS_REGION_BYTES / ksm_page_size(),
         .scanned = &census->scanned,
     };
     bool done = false;
@@ -165,7 +168,8 @@ bool reader_read(Census *census, unsigned number, Digests *digests,
         reader.pagemap = census_guest_open(reader.guest, "pagemap", error);
     }
     if (reader.pagemap >= 0) {
-        reader.pages = g_new(PagemapPage, reader.part);
+        reader.pages = g_new(PagemapPage,
+                             CENSUS_REGION_BYTES / ksm_page_size());
         reader.data = g_malloc(CENSUS_REGION_BYTES);
         done = reader_parts(&reader, error);
         g_free(reader.data);

@@ -30,6 +30,7 @@ from ksmtest.host import PAGE, ShownHost  # noqa: E402
 from ksmtest.pretended import PretendedGuest, ram  # noqa: E402
 
 ZEROS = b'\0'
+HOLE = 4 << 40
 PTRACE_SCOPE = Path('/proc/sys/kernel/yama/ptrace_scope')
 
 
@@ -162,6 +163,50 @@ def need_scan():
     version = re.match(r'(\d+)\.(\d+)', os.uname().release)
     if tuple(map(int, version.groups())) < (6, 7):
         raise Skipped('Linux before 6.7 does not tell')
+
+
+def huge_guest(bed, *contents, **options):
+    """Its mapping is one hole but for the CONTENTS."""
+    guest = bed.guest(ram(HOLE // PAGE, *contents, kind='reserved'), **options)
+    if guest.said != 'up':
+        raise Skipped('the kernel does not overcommit memory')
+    return guest
+
+
+def test_huge_hole(bed):
+    """A guest that has mapped much more than there is takes no time for it"""
+    need_scan()
+    pages = HOLE // PAGE
+    guest = huge_guest(bed, (0, 2, b'x'), (pages // 2, 3, b'x'),
+                       (pages - 1, 1, b'x'))
+    bed.restrict([])
+    before = os.times()
+    found = bed.count(guest)
+    after = os.times()
+    check_equal(found['private']['saved']['pages'], 5, 'saved')
+    mapping, = found['guests'][0]['mappings']
+    check_equal((mapping['pages'],
+                 [mapping['twins_of_parts'][part] for part in (0, 32, 63)]),
+                (pages, [2, 3, 1]), 'pages and twins')
+    # A fraction of that; seven seconds if the kernel is asked for every page.
+    check(after.children_system - before.children_system < 2,
+          f'{before}, {after}')
+
+
+def test_too_large(bed):
+    """A guest that there is no memory for is named and left out"""
+    first, second = two_guests(bed)
+    large = huge_guest(bed, (0, 2, b'x'), name='large')
+    bed.restrict(['prlimit', f'--as={1 << 30}'])
+    if bed.run('--version').returncode:
+        raise Skipped('its address space can not be limited')
+    result = bed.run('--json', first.pid, large.pid, second.pid)
+    error = result.stderr.decode()
+    check_equal(result.returncode, 1, f'status; {error}')
+    check(error.startswith(f'ksm-census: guest {large.pid} (large): it has '
+                           'mapped 4096 GiB at 0x'), error)
+    check_equal(savings(json.loads(result.stdout)['private']['saved']), SAVED,
+                'saved')
 
 
 def test_kernel_zero_page(bed):
@@ -320,6 +365,20 @@ def reads(pid, guest, name, least=0):
         except OSError:
             pass
     return False
+
+
+def test_gives_way(bed):
+    """Where memory is short the kernel ends this, and no guest"""
+    guest = bed.guest(ram(65536, (0, 65536, b'x')))
+    score = []
+
+    def is_time(pid):
+        score[:] = [Path(f'/proc/{pid}/oom_score_adj').read_text()]
+        return reads(pid, guest, 'mem')
+
+    status, _, error = meanwhile(bed, [guest], is_time, lambda: None)
+    check_equal((status, error), (0, ''), 'status and errors')
+    check_equal(score, ['1000\n'], 'oom_score_adj')
 
 
 def test_found(bed):

@@ -23,6 +23,12 @@ def private(size):
     return mmap.mmap(-1, size, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
 
 
+def reserved(size):
+    MAP_NORESERVE = 0x4000      # not in mmap before Python 3.12
+    return mmap.mmap(-1, size, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS
+                     | MAP_NORESERVE)
+
+
 # As the engine's marks do: each page is a mapping of its own.
 def split(size):
     ram = private(size)
