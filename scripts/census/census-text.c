@@ -50,9 +50,11 @@ static void text_rest(const Census *census)
     for (i = 0; i < census->guests->len; i++) {
         const CensusGuest *guest = g_ptr_array_index(census->guests, i);
 
-        neither += guest->neither_bytes;
-        zeros += guest->zero_mapped;
-        unreadable += guest->unreadable;
+        if (!guest->lost) {
+            neither += guest->neither_bytes;
+            zeros += guest->zero_mapped;
+            unreadable += guest->unreadable;
+        }
     }
     if (zeros) {
         printf("%" PRIu64 " pages more are the kernel's page of zeros: they "

@@ -165,9 +165,10 @@ def need_scan():
         raise Skipped('Linux before 6.7 does not tell')
 
 
-def huge_guest(bed, *contents, **options):
-    """Its mapping is one hole but for the CONTENTS."""
-    guest = bed.guest(ram(HOLE // PAGE, *contents, kind='reserved'), **options)
+def huge_guest(bed, *contents, more=(), **options):
+    """A mapping of it is one hole but for the CONTENTS."""
+    guest = bed.guest(ram(HOLE // PAGE, *contents, kind='reserved'), *more,
+                      **options)
     if guest.said != 'up':
         raise Skipped('the kernel does not overcommit memory')
     return guest
@@ -196,7 +197,8 @@ def test_huge_hole(bed):
 def test_too_large(bed):
     """A guest that there is no memory for is named and left out"""
     first, second = two_guests(bed)
-    large = huge_guest(bed, (0, 2, b'x'), name='large')
+    large = huge_guest(bed, (0, 2, b'x'), name='large',
+                       more=[ram(1024, (0, 1024, b'x'), kind='file')])
     bed.restrict(['prlimit', f'--as={1 << 30}'])
     if bed.run('--version').returncode:
         raise Skipped('its address space can not be limited')
@@ -207,6 +209,8 @@ def test_too_large(bed):
                            'mapped 4096 GiB at 0x'), error)
     check_equal(savings(json.loads(result.stdout)['private']['saved']), SAVED,
                 'saved')
+    text = bed.run(first.pid, large.pid).stdout.decode()
+    check('not looked at' not in text, text)
 
 
 def test_kernel_zero_page(bed):
