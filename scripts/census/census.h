@@ -12,6 +12,8 @@
 #ifndef CENSUS_H
 #define CENSUS_H
 
+#include <stdio.h>
+
 #include "host/processes.h"
 
 /* What one huge page covers, and the engine splits or leaves whole. */
@@ -131,7 +133,13 @@ bool census_has_pool(const Census *census, CensusPool pool);
 /* Each writes to stdout. */
 void census_print_text(const Census *census);
 void census_print_json(const Census *census);
-/* False: see @error.  Gnuplot draws it. */
-bool census_plot(const Census *census, const char *path, GError **error);
+/*
+ * The file that a picture is to be in, before there are figures for it; the
+ * caller closes it.  NULL: see @error; it can't be written, or there is no
+ * gnuplot, which draws it.
+ */
+FILE *census_plot_open(const char *path, GError **error);
+/* False: see @error. */
+bool census_plot(const Census *census, FILE *file, GError **error);
 
 #endif

@@ -262,11 +262,9 @@ static void census_give_way(void)
     }
 }
 
-static bool census_show(const Census *census, const Options *options)
+static bool census_show(const Census *census, bool json)
 {
-    g_autoptr(GError) error = NULL;
-
-    if (options->json) {
+    if (json) {
         census_print_json(census);
     } else {
         census_print_text(census);
@@ -275,11 +273,32 @@ static bool census_show(const Census *census, const Options *options)
         message("can't write to standard output: %s", g_strerror(errno));
         return false;
     }
-    if (options->plot && !census_plot(census, options->plot, &error)) {
-        message("--plot=%s: %s", options->plot, error->message);
-        return false;
-    }
     return true;
+}
+
+/*
+ * Of the guests that were found.  What a picture lacks is said before they are
+ * read, which takes its time.
+ */
+static bool census_take_and_show(Census *census, const Options *options)
+{
+    g_autoptr(GError) error = NULL;
+    FILE *plot = options->plot ? census_plot_open(options->plot, &error) : NULL;
+    bool shown = false;
+
+    if (!error) {
+        census_give_way();
+        census_take(census);
+        shown = census_show(census, options->json);
+    }
+    if (plot) {
+        shown = shown && census_plot(census, plot, &error);
+        fclose(plot);
+    }
+    if (error) {
+        message("--plot=%s: %s", options->plot, error->message);
+    }
+    return shown && census_complete(census);
 }
 
 static int census_run(const Options *options)
@@ -295,10 +314,7 @@ static int census_run(const Options *options)
     bool done = census_find(&census, options);
 
     if (census.guests->len) {
-        census_give_way();
-        census_take(&census);
-        done = census_show(&census, options) && done &&
-               census_complete(&census);
+        done = census_take_and_show(&census, options) && done;
     }
     g_ptr_array_unref(census.mappings);
     g_ptr_array_unref(census.guests);

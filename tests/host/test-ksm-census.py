@@ -268,7 +268,7 @@ def test_unreadable(bed):
     check('9 pages more could not be read' in bed.out(guest.pid), 'text')
 
 
-def meanwhile(bed, guests, is_time, act):
+def meanwhile(bed, guests, is_time, act, *options):
     """Reads GUESTS; when IS_TIME(census's pid), census waits for ACT().
 
     Returns status, output and errors.
@@ -277,7 +277,8 @@ def meanwhile(bed, guests, is_time, act):
     # On one processor with it: it can't be done before this has had a turn.
     process = subprocess.Popen(
         ['taskset', '--cpu-list', str(min(cpus)),
-         *bed.command_line('--json', *(guest.pid for guest in guests))],
+         *bed.command_line('--json', *options,
+                           *(guest.pid for guest in guests))],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     end = time.monotonic() + PATIENCE
     os.sched_setaffinity(0, {min(cpus)})
@@ -512,25 +513,39 @@ def test_plot(bed):
 
 
 def test_plot_without_gnuplot(bed):
-    """It is named, with the package; the tables are there"""
+    """It is named, with the package, before anything is read"""
     first, _ = two_guests(bed)
-    result = bed.run('--plot=x.svg', first.pid,
-                     environment={'PATH': str(bed.root)})
-    error = result.stderr.decode()
-    check_equal(result.returncode, 1, f'status; {error}')
-    check('--plot=x.svg' in error and 'gnuplot-nox' in error, error)
-    check(b'saved if all is merged' in result.stdout, result.stdout)
+    path = bed.root / 'x.svg'
+    error = bed.fails(1, f'--plot={path}', first.pid,
+                      environment={'PATH': str(bed.root)})
+    check(f'--plot={path}' in error and 'gnuplot-nox' in error, error)
+    check(not path.exists(), 'it has made the file')
+
+
+def test_plot_of_before(bed):
+    """A picture stays until there is another, which takes all of its place"""
+    guest = bed.guest(ram(65536, (0, 65536, b'x')))
+    path = bed.root / 'census.svg'
+    path.write_text('before' * 100000)
+    seen = []
+    # Not of stderr: see above.
+    status, _, error = meanwhile(
+        bed, [guest], lambda pid: reads(pid, guest, 'mem'),
+        lambda: seen.append(path.read_text()[:6]), f'--plot={path}')
+    check_equal((status, seen), (0, ['before']), f'before; {error}')
+    ET.parse(path)
 
 
 def test_full_disk(bed):
     """What can't be written is an error"""
     first, _ = two_guests(bed)
     bed.check_full_disk(first.pid)
-    for path, words in (('/dev/full', 'No space left'),
-                        ('/nonexistent/x.svg', 'No such file')):
+    for path, words, shown in (('/dev/full', 'No space left', True),
+                               ('/nonexistent/x.svg', 'No such file', False)):
         result = bed.run(f'--plot={path}', first.pid)
         error = result.stderr.decode()
-        check_equal(result.returncode, 1, f'status; {error}')
+        check_equal((result.returncode, bool(result.stdout)), (1, shown),
+                    f'status, and whether it is shown; {error}')
         check(f'--plot={path}: {words}' in error and 'another file' in error,
               error)
 
