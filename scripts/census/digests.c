@@ -84,8 +84,12 @@ void digests_sort(Digests *digests)
     unsigned i;
 
     for (i = 0; i < SHARDS; i++) {
-        qsort(digests->shards[i]->data, digests->shards[i]->len,
-              sizeof(DigestPage), page_compare);
+        GArray *shard = digests->shards[i];
+
+        /* An empty one has no data: to sort that is undefined. */
+        if (shard->len) {
+            qsort(shard->data, shard->len, sizeof(DigestPage), page_compare);
+        }
     }
 }
 
