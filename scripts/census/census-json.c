@@ -73,7 +73,8 @@ static void json_guest(KsmctlJson *json, const Census *census, unsigned number)
     json_number(json, "swapped_bytes", guest->swapped_bytes);
     json_number(json, "huge_bytes", guest->huge_bytes);
     json_number(json, "neither_bytes", guest->neither_bytes);
-    json_number(json, "kernel_zero_pages", guest->zero_mapped);
+    ksmctl_json_figure(json, "kernel_zero_pages",
+                       (KsmFigure) { census->scanned, guest->zero_mapped });
     json_number(json, "unreadable_pages", guest->unreadable);
     json_mappings(json, census, number);
     ksmctl_json_close(json, '}');
@@ -136,10 +137,12 @@ static void json_pool(KsmctlJson *json, const Census *census, CensusPool pool)
     ksmctl_json_open(json, pool_names[pool], '{');
     json_number(json, "resident_pages", figures->resident);
     json_savings(json, "saved", &figures->savings, figures->merged_known);
-    json_savings(json, "saved_by_engine", &figures->engine_savings,
-                 figures->merged_known);
-    json_number(json, "huge_pages", figures->huge_pages);
-    json_number(json, "huge_pages_whole", figures->huge_pages_whole);
+    if (figures->huge_known) {
+        json_savings(json, "saved_by_engine", &figures->engine_savings,
+                     figures->merged_known);
+        json_number(json, "huge_pages", figures->huge_pages);
+        json_number(json, "huge_pages_whole", figures->huge_pages_whole);
+    }
     json_runs(json, &figures->runs);
     ksmctl_json_close(json, '}');
 }

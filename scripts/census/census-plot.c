@@ -8,10 +8,11 @@
  * why it couldn't.  The background is white, as a page may be dark.
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <gio/gio.h>
 #include <inttypes.h>
-#include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "census.h"
 #include "host/memory.h"
@@ -158,7 +159,8 @@ static void plot_mapping(GString *script, const Census *census,
 
         plot_number(script, (part + 0.5) * 100 / CENSUS_PARTS);
         g_string_append_printf(script, " %u", row);
-        plot_number(script, 100.0 * mapping->parts[part] / pages);
+        /* With large pages of the host it may have fewer than parts. */
+        plot_number(script, pages ? 100.0 * mapping->parts[part] / pages : 0);
         g_string_append_c(script, ' ');
         plot_label(script, g_ptr_array_index(census->guests, mapping->guest));
         g_string_append_c(script, '\n');
@@ -214,12 +216,8 @@ static GBytes *plot_draw(const char *script, GError **error)
                                G_SUBPROCESS_FLAGS_STDOUT_PIPE |
                                G_SUBPROCESS_FLAGS_STDERR_PIPE, error,
                                "gnuplot", "-", NULL);
-    if (!gnuplot) {
-        g_prefix_error(error, "it needs gnuplot: install that (on Debian, "
-                       "gnuplot-nox), or do without a picture: ");
-        return NULL;
-    }
-    if (!g_subprocess_communicate(gnuplot, commands, NULL, &picture, &said,
+    if (!gnuplot ||
+        !g_subprocess_communicate(gnuplot, commands, NULL, &picture, &said,
                                   error)) {
         return NULL;
     }
@@ -232,32 +230,53 @@ static GBytes *plot_draw(const char *script, GError **error)
     return g_steal_pointer(&picture);
 }
 
-/* In place: it may be a device. */
-static bool plot_write(const char *path, GBytes *picture, GError **error)
+static bool plot_fail(GError **error)
 {
-    FILE *stream = fopen(path, "we");
-    gsize size;
-    const char *data = g_bytes_get_data(picture, &size);
-    bool written;
-    int number;
+    int number = errno;
 
-    written = stream && fwrite(data, 1, size, stream) == size &&
-              !fflush(stream);
-    number = errno;
-    if (stream) {
-        fclose(stream);
-    }
-    if (!written) {
-        g_set_error(error, G_FILE_ERROR, g_file_error_from_errno(number),
-                    "%s: give another file", g_strerror(number));
-    }
-    return written;
+    g_set_error(error, G_FILE_ERROR, g_file_error_from_errno(number),
+                "%s: give another file", g_strerror(number));
+    return false;
 }
 
-bool census_plot(const Census *census, const char *path, GError **error)
+FILE *census_plot_open(const char *path, GError **error)
+{
+    g_autofree char *gnuplot = g_find_program_in_path("gnuplot");
+    FILE *file;
+    int fd;
+
+    if (!gnuplot) {
+        g_set_error(error, G_FILE_ERROR, G_FILE_ERROR_NOENT, "it needs "
+                    "gnuplot: install that (on Debian, gnuplot-nox), or do "
+                    "without a picture");
+        return NULL;
+    }
+    /* A picture that is there stays until there is another. */
+    fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0666);
+    file = fd < 0 ? NULL : fdopen(fd, "w");
+    if (!file) {
+        plot_fail(error);
+    }
+    return file;
+}
+
+static bool plot_write(FILE *file, GBytes *picture, GError **error)
+{
+    gsize size;
+    const char *data = g_bytes_get_data(picture, &size);
+
+    /* A device or a pipe has no length, which is EINVAL. */
+    if ((ftruncate(fileno(file), 0) && errno != EINVAL) ||
+        fwrite(data, 1, size, file) < size || fflush(file)) {
+        return plot_fail(error);
+    }
+    return true;
+}
+
+bool census_plot(const Census *census, FILE *file, GError **error)
 {
     g_autofree char *script = plot_script(census);
     g_autoptr(GBytes) picture = plot_draw(script, error);
 
-    return picture && plot_write(path, picture, error);
+    return picture && plot_write(file, picture, error);
 }

@@ -50,17 +50,20 @@ static void text_rest(const Census *census)
     for (i = 0; i < census->guests->len; i++) {
         const CensusGuest *guest = g_ptr_array_index(census->guests, i);
 
-        neither += guest->neither_bytes;
-        zeros += guest->zero_mapped;
-        unreadable += guest->unreadable;
+        if (!guest->lost) {
+            neither += guest->neither_bytes;
+            zeros += guest->zero_mapped;
+            unreadable += guest->unreadable;
+        }
     }
     if (zeros) {
         printf("%" PRIu64 " pages more are the kernel's page of zeros: they "
                "take no memory\n", zeros);
     }
     if (neither) {
-        printf("%.1f MiB more can't be merged: hugetlb, or private memory of "
-               "a file\n", neither / 1048576.0);
+        printf("%.1f MiB more were not looked at: hugetlb, or private memory "
+               "of a file, which qemu-ksm does not merge\n",
+               neither / 1048576.0);
     }
     if (unreadable) {
         printf("%" PRIu64 " pages more could not be read\n", unreadable);
@@ -110,7 +113,10 @@ static void text_savings(const Census *census, const CensusFigures *figures)
     } else {
         printf("%-30s %10s\n", "of these saved already", "unknown");
     }
-    if (figures->huge_pages) {
+    if (!figures->huge_known) {
+        printf("%-30s %10s: Linux before 6.7 does not tell which are huge\n",
+               engine, "unknown");
+    } else if (figures->huge_pages) {
         text_saved(engine, census_saved(&figures->engine_savings),
                    figures->resident);
         printf("%-30s %10" PRIu64 " of %" PRIu64 "\n",

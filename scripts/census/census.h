@@ -3,13 +3,16 @@
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  *
- * Data flows one way.  ram.c finds a guest's RAM.  reader.c reads those of its
- * pages that are resident, which pagemap.c tells, and gives their digests to
- * digests.c.  tally.c counts pages that are alike, and layout.c where they are.
- * census-text.c, census-json.c and census-plot.c show that.
+ * Data flows one way.  guest.c has a guest's process, ram.c finds its RAM.
+ * reader.c reads those of its pages that are resident, which pagemap.c tells,
+ * and gives their digests to digests.c.  tally.c counts pages that are alike,
+ * and layout.c where they are.  census-text.c, census-json.c and census-plot.c
+ * show that.
  */
 #ifndef CENSUS_H
 #define CENSUS_H
+
+#include <stdio.h>
 
 #include "host/processes.h"
 
@@ -29,15 +32,19 @@ typedef enum CensusPool {
     CENSUS_PRIVATE,             /* anonymous memory: KSM */
     CENSUS_SHARED,              /* only ksmfs, were it there */
     CENSUS_POOLS,
-    /* Nobody: hugetlb, and private memory of a file.  It is not read. */
+    /*
+     * Nobody: hugetlb.  Not qemu-ksm: private memory of a file, where KSM by
+     * itself merges what the guest has written.  None of it is read.
+     */
     CENSUS_NEITHER = CENSUS_POOLS
 } CensusPool;
 
-/* What is known of a page. */
+/* What is known of a resident page. */
 enum {
-    CENSUS_TWIN = 1,            /* resident, and another page is like it */
+    CENSUS_TWIN = 1,            /* another page is like it, or it is zero */
     CENSUS_HUGE = 2,            /* a huge page has it mapped */
     CENSUS_WHOLE = 4,           /* and the engine would not split that */
+    CENSUS_ZERO = 8,
 };
 
 /* Of guest RAM: mappings without a gap between them, of one pool. */
@@ -48,7 +55,7 @@ typedef struct CensusMapping {
     uint64_t pages;
     uint64_t twins;
     uint64_t parts[CENSUS_PARTS];   /* twins in each, see layout.h */
-    /* CENSUS_*, a byte a page; NULL in CENSUS_NEITHER. */
+    /* CENSUS_*, a byte a page; NULL in CENSUS_NEITHER, or of a lost guest. */
     uint8_t *marks;
 } CensusMapping;
 
@@ -74,7 +81,10 @@ typedef struct CensusShare {
 
 typedef struct CensusGuest {
     KsmProcess *process;
+    char *path;                 /* of its directory in /proc */
+    int directory;              /* that; -1: it isn't open */
     CensusShare shares[CENSUS_POOLS];
+    GArray *zero_frames[CENSUS_POOLS];  /* uint64_t, of each CENSUS_ZERO */
     uint64_t swapped_bytes;
     uint64_t huge_bytes;        /* mapped as transparent huge pages */
     uint64_t neither_bytes;     /* resident ones of CENSUS_NEITHER */
@@ -97,6 +107,7 @@ typedef struct CensusRuns {
 typedef struct CensusFigures {
     uint64_t resident;
     bool merged_known;          /* not without the right to see page frames */
+    bool huge_known;            /* and so what the engine saves */
     CensusSavings savings;
     /* The same where the engine leaves some huge pages whole. */
     CensusSavings engine_savings;
@@ -106,10 +117,11 @@ typedef struct CensusFigures {
 } CensusFigures;
 
 typedef struct Census {
-    GPtrArray *guests;          /* CensusGuest, by pid */
+    GPtrArray *guests;          /* CensusGuest, each process once */
     GPtrArray *mappings;        /* CensusMapping, by guest and address */
     CensusFigures figures[CENSUS_POOLS];
     unsigned threshold;
+    bool scanned;               /* huge pages and zero_mapped are known */
 } Census;
 
 uint64_t census_saved(const CensusSavings *savings);
@@ -121,7 +133,13 @@ bool census_has_pool(const Census *census, CensusPool pool);
 /* Each writes to stdout. */
 void census_print_text(const Census *census);
 void census_print_json(const Census *census);
-/* False: see @error.  Gnuplot draws it. */
-bool census_plot(const Census *census, const char *path, GError **error);
+/*
+ * The file that a picture is to be in, before there are figures for it; the
+ * caller closes it.  NULL: see @error; it can't be written, or there is no
+ * gnuplot, which draws it.
+ */
+FILE *census_plot_open(const char *path, GError **error);
+/* False: see @error. */
+bool census_plot(const Census *census, FILE *file, GError **error);
 
 #endif

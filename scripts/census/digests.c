@@ -23,7 +23,6 @@
 #define SHARDS  256
 
 struct Digests {
-    Digest zeros;
     GArray *shards[SHARDS];     /* DigestPage */
 };
 
@@ -39,10 +38,8 @@ Digest digest_of(const void *data)
 Digests *digests_new(void)
 {
     Digests *digests = g_new0(Digests, 1);
-    g_autofree void *zeros = g_malloc0(ksm_page_size());
     unsigned i;
 
-    digests->zeros = digest_of(zeros);
     for (i = 0; i < SHARDS; i++) {
         digests->shards[i] = g_array_new(false, false, sizeof(DigestPage));
     }
@@ -87,13 +84,16 @@ void digests_sort(Digests *digests)
     unsigned i;
 
     for (i = 0; i < SHARDS; i++) {
-        qsort(digests->shards[i]->data, digests->shards[i]->len,
-              sizeof(DigestPage), page_compare);
+        GArray *shard = digests->shards[i];
+
+        /* An empty one has no data: to sort that is undefined. */
+        if (shard->len) {
+            qsort(shard->data, shard->len, sizeof(DigestPage), page_compare);
+        }
     }
 }
 
-static void shard_each(const Digests *digests, const GArray *shard,
-                       DigestsGroup *group, void *opaque)
+static void shard_each(const GArray *shard, DigestsGroup *group, void *opaque)
 {
     const DigestPage *page = (const DigestPage *)shard->data;
     const DigestPage *end = page + shard->len;
@@ -104,8 +104,7 @@ static void shard_each(const Digests *digests, const GArray *shard,
         while (page < end && !digest_compare(page->digest, first->digest)) {
             page++;
         }
-        group(first, page - first,
-              !digest_compare(first->digest, digests->zeros), opaque);
+        group(first, page - first, opaque);
     }
 }
 
@@ -114,6 +113,6 @@ void digests_each(const Digests *digests, DigestsGroup *group, void *opaque)
     unsigned i;
 
     for (i = 0; i < SHARDS; i++) {
-        shard_each(digests, digests->shards[i], group, opaque);
+        shard_each(digests->shards[i], group, opaque);
     }
 }

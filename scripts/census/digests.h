@@ -5,6 +5,7 @@
  *
  * A page takes 32 bytes, all mappings together one byte more a page.  Sorting
  * takes as much again for a 256th of the pages, or for all that are alike.
+ * Those of zeros, which most pages may be, are not kept here.
  */
 #ifndef CENSUS_DIGESTS_H
 #define CENSUS_DIGESTS_H
@@ -42,7 +43,7 @@ void digests_sort(Digests *digests);
  * @number pages, at least one, that have one digest.  Those that have a frame
  * in common follow each other.
  */
-typedef void DigestsGroup(const DigestPage *pages, size_t number, bool zeros,
+typedef void DigestsGroup(const DigestPage *pages, size_t number,
                           void *opaque);
 
 void digests_each(const Digests *digests, DigestsGroup *group, void *opaque);

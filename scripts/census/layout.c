@@ -77,8 +77,10 @@ void layout_pool(Census *census, CensusPool pool)
 
     for (i = 0; i < census->mappings->len; i++) {
         CensusMapping *mapping = g_ptr_array_index(census->mappings, i);
+        const CensusGuest *guest = g_ptr_array_index(census->guests,
+                                                     mapping->guest);
 
-        if (mapping->pool == pool) {
+        if (mapping->pool == pool && !guest->lost) {
             layout_parts(mapping);
             layout_runs(mapping, runs, lengths);
         }

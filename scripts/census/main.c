@@ -4,7 +4,7 @@
  * SPDX-License-Identifier: GPL-2.0-or-later
  *
  * Of any QEMUs: they need no engine, and no merging has to run.  Nothing of
- * them, or of the host, is changed.
+ * them, or of the host, is changed, but that their pages have been used.
  */
 #include <errno.h>
 #include <locale.h>
@@ -14,6 +14,7 @@
 #include "census.h"
 #include "config.h"
 #include "digests.h"
+#include "guest.h"
 #include "host/number.h"
 #include "ksmctl/printable.h"
 #include "layout.h"
@@ -100,13 +101,50 @@ static bool options_parse(Options *options, int argc, char **argv)
     return options_check(options, argc, argv);
 }
 
-/* Owns @process then. */
-static void census_add(Census *census, KsmProcess *process)
+static void guest_lose(CensusGuest *guest, const GError *error)
 {
-    CensusGuest *guest = g_new0(CensusGuest, 1);
+    const char *name = guest->process->name;
 
-    guest->process = process;
+    guest->lost = true;
+    message("guest %ld%s%s%s: %s%s", (long)guest->process->pid,
+            name ? " (" : "", name ? name : "", name ? ")" : "",
+            error->message,
+            g_error_matches(error, G_FILE_ERROR, G_FILE_ERROR_ACCES) ||
+            g_error_matches(error, G_FILE_ERROR, G_FILE_ERROR_PERM) ?
+            ": only root may, and its own user where kernel.yama.ptrace_scope "
+            "is 0" : "");
+}
+
+static bool census_has(const Census *census, pid_t pid)
+{
+    guint i;
+
+    for (i = 0; i < census->guests->len; i++) {
+        const CensusGuest *guest = g_ptr_array_index(census->guests, i);
+
+        if (guest->process->pid == pid) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* Owns @process then.  Twice the same would be twins of itself. */
+static void census_add(Census *census, const char *proc_root,
+                       KsmProcess *process)
+{
+    g_autoptr(GError) error = NULL;
+    CensusGuest *guest;
+
+    if (census_has(census, process->pid)) {
+        ksm_process_free(process);
+        return;
+    }
+    guest = census_guest_new(process);
     g_ptr_array_add(census->guests, guest);
+    if (!census_guest_find(guest, proc_root, &error)) {
+        guest_lose(guest, error);
+    }
 }
 
 static bool census_find_all(Census *census, const char *proc_root)
@@ -115,7 +153,7 @@ static bool census_find_all(Census *census, const char *proc_root)
     guint i;
 
     for (i = 0; i < processes->len; i++) {
-        census_add(census, g_ptr_array_index(processes, i));
+        census_add(census, proc_root, g_ptr_array_index(processes, i));
     }
     /* The guests own them now. */
     g_ptr_array_set_free_func(processes, NULL);
@@ -140,7 +178,7 @@ static bool census_find(Census *census, const Options *options)
         KsmProcess *process = ksm_process_find(options->proc_root, pid);
 
         if (process) {
-            census_add(census, process);
+            census_add(census, options->proc_root, process);
         } else {
             message("%ld: there is no such process: give those of QEMUs, or "
                     "none for all", (long)pid);
@@ -150,35 +188,15 @@ static bool census_find(Census *census, const Options *options)
     return found;
 }
 
-static void guest_lose(CensusGuest *guest, const GError *error)
-{
-    const char *name = guest->process->name;
-
-    guest->lost = true;
-    message("guest %ld%s%s%s: %s%s", (long)guest->process->pid,
-            name ? " (" : "", name ? name : "", name ? ")" : "",
-            error->message,
-            g_error_matches(error, G_FILE_ERROR, G_FILE_ERROR_ACCES) ||
-            g_error_matches(error, G_FILE_ERROR, G_FILE_ERROR_PERM) ?
-            ": only root may, and its own user where kernel.yama.ptrace_scope "
-            "is 0" : "");
-}
-
-static void guest_free(CensusGuest *guest)
-{
-    ksm_process_free(guest->process);
-    g_free(guest);
-}
-
 static void census_read_guest(Census *census, unsigned number,
-                              const char *proc_root, Digests **digests)
+                              Digests **digests)
 {
     CensusGuest *guest = g_ptr_array_index(census->guests, number);
     guint first = census->mappings->len;
     g_autoptr(GError) error = NULL;
     guint i;
 
-    if (!census_ram_find(proc_root, guest, number, census->mappings, &error)) {
+    if (!census_ram_find(guest, number, census->mappings, &error)) {
         guest_lose(guest, error);
         return;
     }
@@ -186,15 +204,14 @@ static void census_read_guest(Census *census, unsigned number,
         CensusMapping *mapping = g_ptr_array_index(census->mappings, i);
 
         if (mapping->pool != CENSUS_NEITHER &&
-            !reader_read(census, i, proc_root, digests[mapping->pool],
-                         &error)) {
+            !reader_read(census, i, digests[mapping->pool], &error)) {
             guest_lose(guest, error);
             return;
         }
     }
 }
 
-static void census_take(Census *census, const char *proc_root)
+static void census_take(Census *census)
 {
     Digests *digests[CENSUS_POOLS];
     unsigned i;
@@ -203,7 +220,11 @@ static void census_take(Census *census, const char *proc_root)
         digests[i] = digests_new();
     }
     for (i = 0; i < census->guests->len; i++) {
-        census_read_guest(census, i, proc_root, digests);
+        const CensusGuest *guest = g_ptr_array_index(census->guests, i);
+
+        if (!guest->lost) {
+            census_read_guest(census, i, digests);
+        }
     }
     for (i = 0; i < CENSUS_POOLS; i++) {
         digests_sort(digests[i]);
@@ -227,11 +248,23 @@ static bool census_complete(const Census *census)
     return true;
 }
 
-static bool census_show(const Census *census, const Options *options)
+/*
+ * Where memory is short it is better that the kernel ends this than any guest.
+ * To raise one's own score needs no right.
+ */
+static void census_give_way(void)
 {
-    g_autoptr(GError) error = NULL;
+    FILE *score = fopen("/proc/self/oom_score_adj", "we");
 
-    if (options->json) {
+    if (score) {
+        fputs("1000", score);
+        fclose(score);
+    }
+}
+
+static bool census_show(const Census *census, bool json)
+{
+    if (json) {
         census_print_json(census);
     } else {
         census_print_text(census);
@@ -240,27 +273,48 @@ static bool census_show(const Census *census, const Options *options)
         message("can't write to standard output: %s", g_strerror(errno));
         return false;
     }
-    if (options->plot && !census_plot(census, options->plot, &error)) {
-        message("--plot=%s: %s", options->plot, error->message);
-        return false;
-    }
     return true;
+}
+
+/*
+ * Of the guests that were found.  What a picture lacks is said before they are
+ * read, which takes its time.
+ */
+static bool census_take_and_show(Census *census, const Options *options)
+{
+    g_autoptr(GError) error = NULL;
+    FILE *plot = options->plot ? census_plot_open(options->plot, &error) : NULL;
+    bool shown = false;
+
+    if (!error) {
+        census_give_way();
+        census_take(census);
+        shown = census_show(census, options->json);
+    }
+    if (plot) {
+        shown = shown && census_plot(census, plot, &error);
+        fclose(plot);
+    }
+    if (error) {
+        message("--plot=%s: %s", options->plot, error->message);
+    }
+    return shown && census_complete(census);
 }
 
 static int census_run(const Options *options)
 {
     Census census = {
-        .guests = g_ptr_array_new_with_free_func((GDestroyNotify)guest_free),
+        .guests = g_ptr_array_new_with_free_func(
+            (GDestroyNotify)census_guest_free),
         .mappings = g_ptr_array_new_with_free_func(
             (GDestroyNotify)census_mapping_free),
         .threshold = options->threshold,
+        .scanned = true,
     };
     bool done = census_find(&census, options);
 
     if (census.guests->len) {
-        census_take(&census, options->proc_root);
-        done = census_show(&census, options) && done &&
-               census_complete(&census);
+        done = census_take_and_show(&census, options) && done;
     }
     g_ptr_array_unref(census.mappings);
     g_ptr_array_unref(census.guests);

@@ -51,8 +51,8 @@ static void pagemap_set(PagemapPage *page, uint64_t categories)
     }
 }
 
-/* Where the kernel can't, nothing is added. */
-static void pagemap_scan(int fd, uint64_t start, PagemapPage *pages,
+/* False: the kernel can't, and nothing was added. */
+static bool pagemap_scan(int fd, uint64_t start, PagemapPage *pages,
                          size_t number)
 {
     const uint64_t size = ksm_page_size();
@@ -76,9 +76,11 @@ static void pagemap_scan(int fd, uint64_t start, PagemapPage *pages,
             pagemap_set(&pages[(at - start) / size], ranges[i].categories);
         }
     }
+    return found >= 0;
 }
 
-bool pagemap_read(int fd, uint64_t start, PagemapPage *pages, size_t number)
+bool pagemap_read(int fd, uint64_t start, PagemapPage *pages, size_t number,
+                  bool *scanned)
 {
     size_t done, part;
 
@@ -89,7 +91,30 @@ bool pagemap_read(int fd, uint64_t start, PagemapPage *pages, size_t number)
         if (!pagemap_entries(fd, at, pages + done, part)) {
             return false;
         }
-        pagemap_scan(fd, at, pages + done, part);
+        *scanned &= pagemap_scan(fd, at, pages + done, part);
     }
     return true;
+}
+
+bool pagemap_next(int fd, uint64_t *at, uint64_t end)
+{
+    KsmPageRange range = { 0 };     /* for valgrind */
+    KsmPagemapScan scan = {
+        .size = sizeof(scan),
+        .start = *at,
+        .end = end,
+        .vec = (uintptr_t)&range,
+        .vec_len = 1,
+        .max_pages = 1,
+        .category_mask = KSM_PAGE_IS_PRESENT,
+        .return_mask = KSM_PAGE_IS_PRESENT,
+    };
+    PagemapPage last;
+    int found = ioctl(fd, KSM_PAGEMAP_SCAN, &scan);
+
+    if (found >= 0) {
+        *at = found ? range.start : end;
+    }
+    /* A process that has ended may look like one hole. */
+    return found || pagemap_entries(fd, end - ksm_page_size(), &last, 1);
 }

@@ -27,8 +27,18 @@ typedef struct PagemapPage {
  * file.  Returns whether there is such a process still.
  *
  * Linux before 6.7 doesn't tell what is huge, nor the page of zeros: that is
- * called resident then.
+ * called resident then, and @scanned becomes false.
  */
-bool pagemap_read(int fd, uint64_t start, PagemapPage *pages, size_t number);
+bool pagemap_read(int fd, uint64_t start, PagemapPage *pages, size_t number,
+                  bool *scanned);
+
+/*
+ * Moves @at to the first page from there on that is resident, or the page of
+ * zeros, or to @end.  That takes no time where there are none.  Returns whether
+ * there is such a process still.
+ *
+ * Linux before 6.7 can't, and @at stays.
+ */
+bool pagemap_next(int fd, uint64_t *at, uint64_t end);
 
 #endif

@@ -17,6 +17,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "guest.h"
 #include "host/memory.h"
 #include "ram.h"
 
@@ -155,48 +156,55 @@ static void ram_read(FILE *smaps, CensusGuest *guest, unsigned number,
     free(line);
 }
 
-static void ram_add_marks(GPtrArray *mappings, guint first)
+static bool ram_add_marks(GPtrArray *mappings, guint first, GError **error)
 {
     guint i;
 
     for (i = first; i < mappings->len; i++) {
         CensusMapping *mapping = g_ptr_array_index(mappings, i);
 
-        if (mapping->pool != CENSUS_NEITHER) {
-            /* Takes no memory where there are holes. */
-            mapping->marks = g_malloc0(mapping->pages);
+        if (mapping->pool == CENSUS_NEITHER) {
+            continue;
+        }
+        /* Takes no memory where there are holes, which may be huge. */
+        mapping->marks = g_try_malloc0(mapping->pages);
+        if (!mapping->marks) {
+            g_set_error(error, G_FILE_ERROR, G_FILE_ERROR_NOMEM, "it has "
+                        "mapped %" PRIu64 " GiB at 0x%" PRIx64 ", for which "
+                        "there is not enough memory: it is left out",
+                        mapping->pages * ksm_page_size() >> 30,
+                        mapping->start);
+            return false;
         }
     }
+    return true;
 }
 
-bool census_ram_find(const char *proc_root, CensusGuest *guest,
-                     unsigned number, GPtrArray *mappings, GError **error)
+bool census_ram_find(CensusGuest *guest, unsigned number, GPtrArray *mappings,
+                     GError **error)
 {
-    g_autofree char *path = g_strdup_printf("%s/%ld/smaps", proc_root,
-                                            (long)guest->process->pid);
-    FILE *smaps = fopen(path, "re");
+    int fd = census_guest_open(guest, "smaps", error);
     guint first = mappings->len;
+    FILE *smaps;
     int number_of_error;
 
-    if (smaps) {
-        errno = 0;
-        ram_read(smaps, guest, number, mappings);
-        number_of_error = ferror(smaps) ? errno : 0;
-        fclose(smaps);
-    } else {
-        number_of_error = errno;
+    if (fd < 0) {
+        return false;
     }
+    smaps = fdopen(fd, "r");
+    errno = 0;
+    ram_read(smaps, guest, number, mappings);
+    number_of_error = ferror(smaps) ? errno : 0;
+    fclose(smaps);
     if (number_of_error) {
-        g_set_error(error, G_FILE_ERROR,
-                    g_file_error_from_errno(number_of_error), "can't read %s: "
-                    "%s", path, g_strerror(number_of_error));
-        return false;
+        return census_guest_fail(guest, "read", "smaps", number_of_error,
+                                 error);
     }
-    ram_add_marks(mappings, first);
     if (mappings->len == first) {
-        g_set_error(error, G_FILE_ERROR, G_FILE_ERROR_INVAL, "%s shows no "
-                    "guest RAM: give the process IDs of QEMUs", path);
+        g_set_error(error, G_FILE_ERROR, G_FILE_ERROR_INVAL, "%s/smaps shows "
+                    "no guest RAM: give the process IDs of QEMUs",
+                    guest->path);
         return false;
     }
-    return true;
+    return ram_add_marks(mappings, first, error);
 }

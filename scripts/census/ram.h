@@ -10,10 +10,11 @@
 
 /*
  * Append the mappings of @guest, which has this @number, to @mappings, and add
- * what they have swapped and as huge pages to its figures.  False: see @error.
+ * what they have swapped and as huge pages to its figures.  False: see @error;
+ * then some may be there, without marks.
  */
-bool census_ram_find(const char *proc_root, CensusGuest *guest,
-                     unsigned number, GPtrArray *mappings, GError **error);
+bool census_ram_find(CensusGuest *guest, unsigned number, GPtrArray *mappings,
+                     GError **error);
 
 void census_mapping_free(CensusMapping *mapping);
 

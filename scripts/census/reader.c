@@ -13,9 +13,10 @@
  * seen on Linux 6.18).  To look would undo the merging.
  */
 #include <errno.h>
-#include <fcntl.h>
+#include <string.h>
 #include <unistd.h>
 
+#include "guest.h"
 #include "host/memory.h"
 #include "pagemap.h"
 #include "reader.h"
@@ -27,50 +28,32 @@ typedef struct Reader {
     Digests *digests;
     int memory;
     int pagemap;
-    size_t part;                /* pages of a region */
-    PagemapPage *pages;         /* of one */
+    PagemapPage *pages;         /* of a region */
     char *data;                 /* for as many */
+    bool *scanned;
 } Reader;
 
-/* The kernel has no memory of it any more. */
-static bool reader_lost(GError **error)
+static bool page_is_zero(const char *data)
 {
-    g_set_error(error, G_FILE_ERROR, G_FILE_ERROR_NOENT, "it ended while it "
-                "was read: it is left out");
-    return false;
-}
-
-static bool reader_fail(int number, GError **error)
-{
-    g_set_error(error, G_FILE_ERROR, g_file_error_from_errno(number),
-                "can't read its memory: %s", g_strerror(number));
-    return false;
-}
-
-static int reader_open(const char *proc_root, pid_t pid, const char *name,
-                       GError **error)
-{
-    g_autofree char *path = g_strdup_printf("%s/%ld/%s", proc_root, (long)pid,
-                                            name);
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
-
-    if (fd < 0) {
-        int number = errno;
-
-        g_set_error(error, G_FILE_ERROR, g_file_error_from_errno(number),
-                    "can't open %s: %s", path, g_strerror(number));
-    }
-    return fd;
+    return !data[0] && !memcmp(data, data + 1, ksm_page_size() - 1);
 }
 
 static void reader_add(const Reader *reader, const PagemapPage *page,
                        const char *data, uint64_t number)
 {
-    digests_add(reader->digests, digest_of(data), page->frame, reader->number,
-                number);
-    reader->guest->shares[reader->mapping->pool].resident++;
+    CensusMapping *mapping = reader->mapping;
+
+    if (page_is_zero(data)) {
+        g_array_append_val(reader->guest->zero_frames[mapping->pool],
+                           page->frame);
+        mapping->marks[number] |= CENSUS_ZERO | CENSUS_TWIN;
+    } else {
+        digests_add(reader->digests, digest_of(data), page->frame,
+                    reader->number, number);
+    }
+    reader->guest->shares[mapping->pool].resident++;
     if (page->flags & PAGEMAP_HUGE) {
-        reader->mapping->marks[number] |= CENSUS_HUGE;
+        mapping->marks[number] |= CENSUS_HUGE;
     }
 }
 
@@ -89,14 +72,16 @@ static bool reader_run(const Reader *reader, uint64_t page,
         ssize_t got = pread(reader->memory, reader->data,
                             (count - done) * size, at);
 
+        /* The kernel has no memory of it any more. */
         if (!got) {
-            return reader_lost(error);
+            return census_guest_ended(error);
         }
         if (got < 0 && errno == EINTR) {
             continue;
         }
         if (got < 0 && errno != EIO) {
-            return reader_fail(errno, error);
+            return census_guest_fail(reader->guest, "read", "mem", errno,
+                                     error);
         }
         /* The next page can't be read: it has an error, or was unmapped. */
         if (got < 0) {
@@ -121,8 +106,8 @@ static bool reader_part(const Reader *reader, uint64_t page, size_t count,
 
     if (!pagemap_read(reader->pagemap,
                       reader->mapping->start + page * ksm_page_size(),
-                      reader->pages, count)) {
-        return reader_lost(error);
+                      reader->pages, count, reader->scanned)) {
+        return census_guest_ended(error);
     }
     for (i = 0; i < count; i++) {
         reader->guest->zero_mapped += known[i].flags == PAGEMAP_ZERO_PAGE;
@@ -143,23 +128,28 @@ static bool reader_part(const Reader *reader, uint64_t page, size_t count,
 /* Regions are aligned, as huge pages are. */
 static bool reader_parts(const Reader *reader, GError **error)
 {
-    const uint64_t first = reader->mapping->start / ksm_page_size();
-    uint64_t page = 0;
+    const uint64_t size = ksm_page_size();
+    const uint64_t start = reader->mapping->start;
+    const uint64_t end = start + reader->mapping->pages * size;
+    uint64_t at = start, part_end;
 
-    while (page < reader->mapping->pages) {
-        size_t count = MIN(reader->part - (first + page) % reader->part,
-                           reader->mapping->pages - page);
-
-        if (!reader_part(reader, page, count, error)) {
+    while (at < end) {
+        if (!pagemap_next(reader->pagemap, &at, end)) {
+            return census_guest_ended(error);
+        }
+        part_end = MIN((at / CENSUS_REGION_BYTES + 1) * CENSUS_REGION_BYTES,
+                       end);
+        if (!reader_part(reader, (at - start) / size, (part_end - at) / size,
+                         error)) {
             return false;
         }
-        page += count;
+        at = part_end;
     }
     return true;
 }
 
-bool reader_read(Census *census, unsigned number, const char *proc_root,
-                 Digests *digests, GError **error)
+bool reader_read(Census *census, unsigned number, Digests *digests,
+                 GError **error)
 {
     CensusMapping *mapping = g_ptr_array_index(census->mappings, number);
     Reader reader = {
@@ -169,17 +159,17 @@ bool reader_read(Census *census, unsigned number, const char *proc_root,
         .digests = digests,
         .memory = -1,
         .pagemap = -1,
-        .part = CENSUS_REGION_BYTES / ksm_page_size(),
+        .scanned = &census->scanned,
     };
-    pid_t pid = reader.guest->process->pid;
     bool done = false;
 
-    reader.memory = reader_open(proc_root, pid, "mem", error);
+    reader.memory = census_guest_open(reader.guest, "mem", error);
     if (reader.memory >= 0) {
-        reader.pagemap = reader_open(proc_root, pid, "pagemap", error);
+        reader.pagemap = census_guest_open(reader.guest, "pagemap", error);
     }
     if (reader.pagemap >= 0) {
-        reader.pages = g_new(PagemapPage, reader.part);
+        reader.pages = g_new(PagemapPage,
+                             CENSUS_REGION_BYTES / ksm_page_size());
         reader.data = g_malloc(CENSUS_REGION_BYTES);
         done = reader_parts(&reader, error);
         g_free(reader.data);

@@ -14,7 +14,7 @@
  * of its pool, in @digests, and count them in the figures of its guest.
  * False: see @error; the guest has ended, or may not be read.
  */
-bool reader_read(Census *census, unsigned number, const char *proc_root,
-                 Digests *digests, GError **error);
+bool reader_read(Census *census, unsigned number, Digests *digests,
+                 GError **error);
 
 #endif

@@ -197,9 +197,25 @@ void ksm_process_free(KsmProcess *process)
     g_free(process);
 }
 
+/* /proc doesn't list threads, and yet has their directories. */
+static pid_t process_of_thread(const char *proc_root, pid_t thread)
+{
+    g_autofree char *number = g_strdup_printf("%ld", (long)thread);
+    g_autofree char *status = process_file(proc_root, number, "status", NULL);
+    g_auto(GStrv) lines = g_strsplit(status ? status : "", "\n", -1);
+    long pid = thread;
+    char **line;
+
+    for (line = lines; *line; line++) {
+        sscanf(*line, "Tgid: %ld", &pid);
+    }
+    return pid;
+}
+
 KsmProcess *ksm_process_find(const char *proc_root, pid_t pid)
 {
-    g_autofree char *number = g_strdup_printf("%ld", (long)pid);
+    g_autofree char *number =
+        g_strdup_printf("%ld", (long)process_of_thread(proc_root, pid));
 
     return process_read(proc_root, number, NULL);
 }

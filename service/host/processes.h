@@ -35,8 +35,8 @@ typedef struct KsmProcess {
 void ksm_process_free(KsmProcess *process);
 
 /*
- * The process @pid, whatever its program is called.  NULL: there is none, or it
- * is the kernel's own.
+ * The process @pid, or that of the thread @pid, whatever its program is called.
+ * NULL: there is none, or it is the kernel's own.
  */
 KsmProcess *ksm_process_find(const char *proc_root, pid_t pid);
 

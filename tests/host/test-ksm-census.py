@@ -13,6 +13,7 @@
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 import time
@@ -29,6 +30,7 @@ from ksmtest.host import PAGE, ShownHost  # noqa: E402
 from ksmtest.pretended import PretendedGuest, ram  # noqa: E402
 
 ZEROS = b'\0'
+HOLE = 4 << 40
 PTRACE_SCOPE = Path('/proc/sys/kernel/yama/ptrace_scope')
 
 
@@ -81,6 +83,7 @@ def two_guests(bed):
 
 SAVED = {'pages': 15 + 5 + 21, 'zero_pages': 15, 'within_pages': 4 + 1,
          'between_pages': 20 + 1}
+TWINS = 10 + 6 + 5 + 2 * 20 + 3
 
 
 def savings(found):
@@ -116,7 +119,7 @@ def test_layout(bed):
     found = bed.count(*two_guests(bed))
     runs = found['private']['runs']
     check_equal(runs, {
-        'count': 7, 'pages': 64, 'median': 6, 'lengths': [
+        'count': 7, 'pages': TWINS, 'median': 6, 'lengths': [
             {'from': 1, 'runs': 1, 'pages': 1},
             {'from': 2, 'runs': 1, 'pages': 2},
             {'from': 4, 'runs': 2, 'pages': 11},
@@ -156,18 +159,90 @@ def test_holes(bed):
         check_equal(found[pool]['saved']['pages'], 0, f'saved of {pool}')
 
 
-def test_kernel_zero_page(bed):
-    """The kernel's page of zeros, where a hole was read, takes no memory"""
+def need_scan():
     version = re.match(r'(\d+)\.(\d+)', os.uname().release)
     if tuple(map(int, version.groups())) < (6, 7):
         raise Skipped('Linux before 6.7 does not tell')
+
+
+def huge_guest(bed, *contents, more=(), **options):
+    """A mapping of it is one hole but for the CONTENTS."""
+    guest = bed.guest(ram(HOLE // PAGE, *contents, kind='reserved'), *more,
+                      **options)
+    if guest.said != 'up':
+        raise Skipped('the kernel does not overcommit memory')
+    return guest
+
+
+def test_huge_hole(bed):
+    """A guest that has mapped much more than there is takes no time for it"""
+    need_scan()
+    pages = HOLE // PAGE
+    guest = huge_guest(bed, (0, 2, b'x'), (pages // 2, 3, b'x'),
+                       (pages - 1, 1, b'x'))
+    bed.restrict([])
+    before = os.times()
+    found = bed.count(guest)
+    after = os.times()
+    check_equal(found['private']['saved']['pages'], 5, 'saved')
+    mapping, = found['guests'][0]['mappings']
+    check_equal((mapping['pages'],
+                 [mapping['twins_of_parts'][part] for part in (0, 32, 63)]),
+                (pages, [2, 3, 1]), 'pages and twins')
+    # A fraction of that; seven seconds if the kernel is asked for every page.
+    check(after.children_system - before.children_system < 2,
+          f'{before}, {after}')
+
+
+def test_too_large(bed):
+    """A guest that there is no memory for is named and left out"""
+    first, second = two_guests(bed)
+    large = huge_guest(bed, (0, 2, b'x'), name='large',
+                       more=[ram(1024, (0, 1024, b'x'), kind='file')])
+    bed.restrict(['prlimit', f'--as={1 << 30}'])
+    if bed.run('--version').returncode:
+        raise Skipped('its address space can not be limited')
+    result = bed.run('--json', first.pid, large.pid, second.pid)
+    error = result.stderr.decode()
+    check_equal(result.returncode, 1, f'status; {error}')
+    check(error.startswith(f'ksm-census: guest {large.pid} (large): it has '
+                           'mapped 4096 GiB at 0x'), error)
+    check_equal(savings(json.loads(result.stdout)['private']['saved']), SAVED,
+                'saved')
+    text = bed.run(first.pid, large.pid).stdout.decode()
+    check('not looked at' not in text, text)
+
+
+def test_kernel_zero_page(bed):
+    """The kernel's page of zeros, where a hole was read, takes no memory"""
+    need_scan()
     found = bed.count(bed.guest(ram(4096, (0, 3, ZEROS), read=range(50, 90))))
     check_equal(found['guests'][0]['kernel_zero_pages'], 40, 'of the kernel')
     check_equal(found['private']['saved']['zero_pages'], 2, 'saved')
 
 
+def test_without_scan(bed):
+    """What Linux before 6.7 does not tell is left out, and said in the text"""
+    need_scan()
+    guest = bed.guest(ram(4096, (0, 3, ZEROS), read=range(50, 90)))
+    by_scan = {'saved_by_engine', 'huge_pages', 'huge_pages_whole'}
+    whole = bed.count(guest)
+    bed.restrict(restricted.command('--no-pagemap-scan'))
+    found = bed.count(guest)
+    check_equal(set(whole['private']) - set(found['private']), by_scan,
+                'left out of private')
+    check_equal(set(whole['shared']) - set(found['shared']), set(),
+                'left out of shared')
+    check_equal(set(whole['guests'][0]) - set(found['guests'][0]),
+                {'kernel_zero_pages'}, 'left out of a guest')
+    check_equal(found['private']['saved']['zero_pages'], 42, 'saved')
+    text = bed.out(guest.pid)
+    check(re.search('^with huge pages below 32 whole +unknown: Linux before '
+                    '6.7', text, re.M), text)
+
+
 def test_shared(bed):
-    """Shared memory is counted apart; what nobody can merge is only told"""
+    """Shared memory is counted apart; what is not looked at is told"""
     guest = bed.guest(ram(1024, (0, 3, b'x')),
                       ram(1024, (0, 5, b'x'), (5, 1, b''), kind='memfd'),
                       ram(1024, (0, 7, b'x'), kind='file'))
@@ -178,7 +253,7 @@ def test_shared(bed):
     check_equal(found['guests'][0]['neither_bytes'], 7 * PAGE, 'neither')
     text = bed.out(guest.pid)
     check('which only ksmfs can merge' in text, text)
-    check('0.0 MiB more can\'t be merged: hugetlb, or private' in text, text)
+    check('0.0 MiB more were not looked at: hugetlb, or private' in text, text)
 
 
 def test_unreadable(bed):
@@ -193,45 +268,122 @@ def test_unreadable(bed):
     check('9 pages more could not be read' in bed.out(guest.pid), 'text')
 
 
-def test_ended(bed):
-    """A guest that ends meanwhile is named and left out; others count"""
-    first, second = two_guests(bed)
-    ends = bed.guest(ram(65536, (0, 65536, b'x')), name='short-lived')
+def meanwhile(bed, guests, is_time, act, *options):
+    """Reads GUESTS; when IS_TIME(census's pid), census waits for ACT().
+
+    Returns status, output and errors.
+    """
     cpus = os.sched_getaffinity(0)
     # On one processor with it: it can't be done before this has had a turn.
     process = subprocess.Popen(
         ['taskset', '--cpu-list', str(min(cpus)),
-         *bed.command_line('--json', first.pid, ends.pid, second.pid)],
+         *bed.command_line('--json', *options,
+                           *(guest.pid for guest in guests))],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     end = time.monotonic() + PATIENCE
     os.sched_setaffinity(0, {min(cpus)})
     try:
-        while f'/proc/{ends.pid}/mem' not in opened(process.pid):
+        while not is_time(process.pid):
             check(time.monotonic() < end and process.poll() is None,
                   'it never read the guest')
             time.sleep(0.001)
-        ends.kill()
+        process.send_signal(signal.SIGSTOP)
+        act()
+        process.send_signal(signal.SIGCONT)
     finally:
         os.sched_setaffinity(0, cpus)
     out, error = process.communicate(timeout=PATIENCE)
-    check_equal(process.returncode, 1, f'status; {error}')
-    check(f'guest {ends.pid} (short-lived): ' in error
-          and 'ended while' in error, error)
+    return process.returncode, out, error
+
+
+def check_ended(bed, ends, is_time):
+    """ENDS, a guest, ends when IS_TIME(); two others are counted."""
+    first, second = two_guests(bed)
+    status, out, error = meanwhile(bed, [first, ends, second], is_time,
+                                   ends.kill)
+    check_equal(status, 1, f'status; {error}')
+    check_equal(error, f'ksm-census: guest {ends.pid} (short-lived): it ended '
+                'while it was read: it is left out\n', 'errors')
     found = json.loads(out)
     check_equal([guest['pid'] for guest in found['guests']],
                 [first.pid, second.pid], 'guests')
     check_equal(savings(found['private']['saved']), SAVED, 'saved')
+    check_equal(found['private']['runs']['pages'], TWINS, 'twins')
 
 
-def opened(pid):
-    """The files that a process has open."""
-    found = set()
-    for path in Path(f'/proc/{pid}/fd').iterdir():
+def test_ended(bed):
+    """A guest that ends meanwhile is named and left out; others count"""
+    ends = bed.guest(ram(65536, (0, 9, ZEROS), (9, 65527, b'x')),
+                     name='short-lived')
+    check_ended(bed, ends, lambda pid: reads(pid, ends, 'mem'))
+
+
+def test_ended_early(bed):
+    """So is one that ends while its mappings are read"""
+    ends = bed.guest(ram(32768, (0, 32768, b'x'), kind='split'),
+                     name='short-lived')
+    # Of some 25 MB; RAM is among the first.
+    check_ended(bed, ends, lambda pid: reads(pid, ends, 'smaps', 1 << 20))
+
+
+def test_number_of_another(bed):
+    """A guest stays itself when another process has got its number"""
+    long = bed.guest(ram(65536, (0, 65536, b'x')))
+    guest = bed.guest(ram(16, (0, 9, b'y')))
+    other = bed.guest(ram(16, (0, 2, b'z')))
+    bed.only(long, guest)
+    link = bed.proc / str(guest.pid)
+
+    def replace():
+        link.unlink()
+        link.symlink_to(f'/proc/{other.pid}')
+
+    status, out, error = meanwhile(
+        bed, [long, guest], lambda pid: reads(pid, long, 'mem'), replace)
+    check_equal((status, error), (0, ''), 'status and errors')
+    check_equal(json.loads(out)['guests'][1]['resident_pages'], 9, 'resident')
+
+
+def test_twice(bed):
+    """A process counts once, however often it or its threads are given"""
+    guest = bed.guest(ram(16, (0, 9, b'')), threads=1)
+    thread, = (int(path.name)
+               for path in Path(f'/proc/{guest.pid}/task').iterdir()
+               if path.name != str(guest.pid))
+    check_equal(len({guest.pid, thread}), 2, 'numbers')
+    for pids in [guest.pid, guest.pid], [thread], [thread, guest.pid, thread]:
+        found = json.loads(bed.out('--json', *pids))
+        check_equal([each['pid'] for each in found['guests']], [guest.pid],
+                    'guests')
+        check_equal((found['private']['resident_pages'],
+                     found['private']['saved']['pages']), (9, 0),
+                    'resident and saved')
+
+
+def reads(pid, guest, name, least=0):
+    """Has it open that file of a guest, and read so much of it?"""
+    for link in Path(f'/proc/{pid}/fd').iterdir():
         try:
-            found.add(os.readlink(path))
+            if os.readlink(link) == f'/proc/{guest.pid}/{name}':
+                text = Path(f'/proc/{pid}/fdinfo/{link.name}').read_text()
+                return int(re.match(r'pos:\s+(\d+)', text)[1]) >= least
         except OSError:
             pass
-    return found
+    return False
+
+
+def test_gives_way(bed):
+    """Where memory is short the kernel ends this, and no guest"""
+    guest = bed.guest(ram(65536, (0, 65536, b'x')))
+    score = []
+
+    def is_time(pid):
+        score[:] = [Path(f'/proc/{pid}/oom_score_adj').read_text()]
+        return reads(pid, guest, 'mem')
+
+    status, _, error = meanwhile(bed, [guest], is_time, lambda: None)
+    check_equal((status, error), (0, ''), 'status and errors')
+    check_equal(score, ['1000\n'], 'oom_score_adj')
 
 
 def test_found(bed):
@@ -291,10 +443,11 @@ def test_same_frames(bed):
     """Pages that are one page of the host are saved already"""
     if os.geteuid():
         raise Skipped('only root is told the page frames')
-    found = bed.count(bed.guest(ram(16, (0, 3, b'x'), kind='memfd_twice',
-                                    read=range(3))))
+    found = bed.count(bed.guest(ram(16, (0, 3, b'x'), (3, 5, ZEROS),
+                                    kind='memfd_twice', read=range(8))))
     saved = found['shared']['saved']
-    check_equal((saved['pages'], saved['merged_pages']), (5, 3), 'saved')
+    check_equal((saved['within_pages'], saved['zero_pages'],
+                 saved['merged_pages']), (5, 9, 3 + 5), 'saved')
 
 
 def test_not_permitted(bed):
@@ -360,25 +513,39 @@ def test_plot(bed):
 
 
 def test_plot_without_gnuplot(bed):
-    """It is named, with the package; the tables are there"""
+    """It is named, with the package, before anything is read"""
     first, _ = two_guests(bed)
-    result = bed.run('--plot=x.svg', first.pid,
-                     environment={'PATH': str(bed.root)})
-    error = result.stderr.decode()
-    check_equal(result.returncode, 1, f'status; {error}')
-    check('--plot=x.svg' in error and 'gnuplot-nox' in error, error)
-    check(b'saved if all is merged' in result.stdout, result.stdout)
+    path = bed.root / 'x.svg'
+    error = bed.fails(1, f'--plot={path}', first.pid,
+                      environment={'PATH': str(bed.root)})
+    check(f'--plot={path}' in error and 'gnuplot-nox' in error, error)
+    check(not path.exists(), 'it has made the file')
+
+
+def test_plot_of_before(bed):
+    """A picture stays until there is another, which takes all of its place"""
+    guest = bed.guest(ram(65536, (0, 65536, b'x')))
+    path = bed.root / 'census.svg'
+    path.write_text('before' * 100000)
+    seen = []
+    # Not of stderr: see above.
+    status, _, error = meanwhile(
+        bed, [guest], lambda pid: reads(pid, guest, 'mem'),
+        lambda: seen.append(path.read_text()[:6]), f'--plot={path}')
+    check_equal((status, seen), (0, ['before']), f'before; {error}')
+    ET.parse(path)
 
 
 def test_full_disk(bed):
     """What can't be written is an error"""
     first, _ = two_guests(bed)
     bed.check_full_disk(first.pid)
-    for path, words in (('/dev/full', 'No space left'),
-                        ('/nonexistent/x.svg', 'No such file')):
+    for path, words, shown in (('/dev/full', 'No space left', True),
+                               ('/nonexistent/x.svg', 'No such file', False)):
         result = bed.run(f'--plot={path}', first.pid)
         error = result.stderr.decode()
-        check_equal(result.returncode, 1, f'status; {error}')
+        check_equal((result.returncode, bool(result.stdout)), (1, shown),
+                    f'status, and whether it is shown; {error}')
         check(f'--plot={path}: {words}' in error and 'another file' in error,
               error)
 

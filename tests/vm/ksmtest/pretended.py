@@ -10,7 +10,7 @@ PAGE = 4096
 
 # RAM is a list of (KIND, PAGES, CONTENTS, READ).
 PROGRAM = r"""
-import ctypes, mmap, os, sys
+import ctypes, mmap, os, sys, threading, time
 
 PAGE = 4096
 SYS_MEMFD_SECRET = 447
@@ -21,6 +21,20 @@ held = []
 
 def private(size):
     return mmap.mmap(-1, size, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+
+
+def reserved(size):
+    MAP_NORESERVE = 0x4000      # not in mmap before Python 3.12
+    return mmap.mmap(-1, size, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS
+                     | MAP_NORESERVE)
+
+
+# As the engine's marks do: each page is a mapping of its own.
+def split(size):
+    ram = private(size)
+    for start in range(0, size, 2 * PAGE):
+        ram.madvise(mmap.MADV_RANDOM, start, PAGE)
+    return ram
 
 
 def memfd(size):
@@ -71,6 +85,8 @@ for kind, pages, contents, read in eval(sys.argv[-1]):
         for each in held:
             each[page * PAGE]
 guard()
+for i in range(int(sys.argv[-2])):
+    threading.Thread(target=time.sleep, args=(3600,), daemon=True).start()
 print('up', flush=True)
 sys.stdin.read()
 """
@@ -79,15 +95,16 @@ sys.stdin.read()
 class PretendedGuest:
     """A context manager: it has RAM, a list of calls of ram().
 
-    COMMAND goes in front, see ksmtest.restricted.
+    THREADS more run in it.  COMMAND goes in front, see ksmtest.restricted.
     """
 
-    def __init__(self, *ram, name="guest", command=()):
+    def __init__(self, *ram, name="guest", threads=0, command=()):
         # It is Python, called as QEMU is.
         self._command = [*command, sys.executable, "-c",
                          "import os, sys; os.execv('/proc/self/exe', "
                          "['qemu-system-x86_64', *sys.argv[1:]])",
-                         "-c", PROGRAM, "-name", name, repr(list(ram))]
+                         "-c", PROGRAM, "-name", name, str(threads),
+                         repr(list(ram))]
 
     @property
     def pid(self):
