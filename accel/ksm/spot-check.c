@@ -89,7 +89,7 @@ static bool is_in_bulk(KsmEngine *e, KsmBlock *block, size_t r, uint64_t turn)
  * Have the pass read the unarmed region, or arm it.  If that brings no page to
  * rest, the next check is twice as far away.
  */
-static void have_read(KsmRegion *region)
+static void make_due(KsmRegion *region)
 {
     region->restless = MIN(region->restless * 2 + 1, RESTLESS_MAX);
     region->interval = 1;
@@ -105,7 +105,7 @@ void ksm_spot_check(KsmEngine *e, KsmBlock *block, size_t r)
     if (!region->armed && !region->reseed && region->due > 1 &&
         ksm_state_is_turn(e, r, pause) &&
         is_suspect(e, block, r, (e->seconds + r) / pause)) {
-        have_read(region);
+        make_due(region);
         e->unread = true;
     }
 }
@@ -135,7 +135,7 @@ bool ksm_spot_check_some(KsmEngine *e, KsmBlock *block, size_t *r)
             continue;
         }
         if (!region->armed) {
-            have_read(region);
+            make_due(region);
         }
         e->spot_vain = MIN(e->spot_vain * 2 + 1, SKIP_MAX);
         e->spot_skip = e->spot_vain;

@@ -20,7 +20,6 @@ typedef struct KsmPageRange {
     uint64_t categories;        /* KSM_PAGE_IS_* */
 } KsmPageRange;
 
-#define KSM_PAGE_IS_WPALLOWED   (UINT64_C(1) << 0)
 #define KSM_PAGE_IS_WRITTEN     (UINT64_C(1) << 1)
 #define KSM_PAGE_IS_PRESENT     (UINT64_C(1) << 3)
 #define KSM_PAGE_IS_PFNZERO     (UINT64_C(1) << 5)
