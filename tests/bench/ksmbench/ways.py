@@ -37,7 +37,7 @@ class Way:
         self.bench = bench
         self.directory = directory
         self._stack = contextlib.ExitStack()
-        self._ksmd = sample.ksmd_pid()
+        self._ksmd = ksmhost.ksmd_pid()
         self._before = {}
 
     def __enter__(self):

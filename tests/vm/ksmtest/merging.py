@@ -65,7 +65,7 @@ class Merging:
         self.vms = []
         self.series = sample.Series()
         self.savings = None
-        self._ksmd = sample.ksmd_pid()
+        self._ksmd = ksmhost.ksmd_pid()
         self._cpu_start = {}
         self._said = None
         self._part = 0

@@ -83,18 +83,6 @@ def cpu_seconds(pid):
     return total / 1e9
 
 
-def ksmd_pid():
-    """Process ID of ksmd, or None: kernel thread, so child of kthreadd."""
-    for path in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            fields = path.read_text().split()
-        except OSError:
-            continue
-        if fields[1] == "(ksmd)" and fields[3] == "2":
-            return int(path.parent.name)
-    return None
-
-
 class Savings:
     """Memory that a set of VMs has saved since this object was made."""
 
