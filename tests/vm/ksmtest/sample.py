@@ -98,9 +98,13 @@ class Savings:
                    for vm, ranges in self._ranges.items()]
         return sum(f[0] for f in figures), sum(f[1] for f in figures)
 
+    def freed(self):
+        """By how many bytes less of guest memory is in use."""
+        return self.before - self.used()[0]
+
     def saved(self):
         """Bytes of guest memory saved."""
-        return self.before - self.used()[0]
+        return self.freed()
 
     def available(self):
         """By how much more is available on all of the host."""
