@@ -6,10 +6,10 @@
  * Usage: ksm-neighbour CPU MIB MICROSECONDS
  *
  * Follows a chain of pointers through MIB of memory for ever, on one CPU.  An
- * operation is as many steps as take MICROSECONDS when it is alone.  At the end
- * of its input it prints how many operations there were, and the nanoseconds
- * within which half, 99 % and all of them were done.  A line of input makes it
- * begin anew, and it answers with one.
+ * operation is as many steps as take MICROSECONDS when it is alone.  A line of
+ * input is answered with a histogram of the operations since then, or since the
+ * start: pairs of nanoseconds and the number of those that took no longer, but
+ * longer than the pair before.  With the end of its input it ends.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -22,8 +22,9 @@
 #include <time.h>
 #include <unistd.h>
 
-/* Eight buckets for each doubling: within 9 %. */
-#define BUCKETS_A_DOUBLING  8
+/* Of equal width in each doubling: what is told is at most 1/64 too much. */
+#define DOUBLING_BITS       6
+#define BUCKETS_A_DOUBLING  (1 << DOUBLING_BITS)
 #define BUCKETS             (64 * BUCKETS_A_DOUBLING)
 #define CACHE_LINE          64
 #define CALIBRATION_STEPS   1000000
@@ -32,11 +33,6 @@ typedef struct Link {
     struct Link *next;
     char rest[CACHE_LINE - sizeof(struct Link *)];
 } Link;
-
-typedef struct Histogram {
-    uint64_t counts[BUCKETS];
-    uint64_t operations;
-} Histogram;
 
 static int64_t now_ns(void)
 {
@@ -76,40 +72,30 @@ static Link *follow(Link *at, uint64_t steps)
 static unsigned bucket(uint64_t ns)
 {
     unsigned doubling = ns < BUCKETS_A_DOUBLING ? 0 :
-                        63 - __builtin_clzll(ns) - 3;
+                        63 - __builtin_clzll(ns) - DOUBLING_BITS;
 
     return ns < BUCKETS_A_DOUBLING ? ns :
            (doubling + 1) * BUCKETS_A_DOUBLING +
            (ns >> doubling) % BUCKETS_A_DOUBLING;
 }
 
-/* The least that no duration in bucket @i exceeds. */
+/* The longest duration in bucket @i. */
 static uint64_t bucket_end(unsigned i)
 {
-    unsigned doubling = i / BUCKETS_A_DOUBLING;
+    uint64_t doubling = i / BUCKETS_A_DOUBLING;
+    uint64_t next = BUCKETS_A_DOUBLING + i % BUCKETS_A_DOUBLING + 1;
 
-    return doubling == 0 ? i : ((UINT64_C(8) + i % 8 + 1) << (doubling - 1)) - 1;
+    return doubling == 0 ? i : (next << (doubling - 1)) - 1;
 }
 
-static uint64_t within(const Histogram *histogram, double part)
+static void report(const uint64_t *histogram)
 {
-    uint64_t wanted = part * histogram->operations;
-    unsigned i = 0;
-    uint64_t seen;
-
-    for (seen = histogram->counts[0];
-         i + 1 < BUCKETS && (seen < wanted || !seen);
-         seen += histogram->counts[i]) {
-        i++;
+    for (unsigned i = 0; i < BUCKETS; i++) {
+        if (histogram[i]) {
+            printf("%" PRIu64 " %" PRIu64 " ", bucket_end(i), histogram[i]);
+        }
     }
-    return bucket_end(i);
-}
-
-static void report(const Histogram *histogram)
-{
-    printf("%" PRIu64 " %" PRIu64 " %" PRIu64 " %" PRIu64 "\n",
-           histogram->operations, within(histogram, 0.5),
-           within(histogram, 0.99), within(histogram, 1));
+    putchar('\n');
     fflush(stdout);
 }
 
@@ -136,7 +122,7 @@ static uint64_t calibrate(Link **at, int64_t ns)
 
 int main(int argc, char **argv)
 {
-    Histogram histogram = { 0 };
+    uint64_t histogram[BUCKETS] = { 0 };
     uint64_t steps;
     Link *links, *at;
     size_t n;
@@ -160,14 +146,12 @@ int main(int argc, char **argv)
         ssize_t got;
 
         at = follow(at, steps);
-        histogram.counts[bucket(now_ns() - start)]++;
-        histogram.operations++;
+        histogram[bucket(now_ns() - start)]++;
         got = read(STDIN_FILENO, line, sizeof(line));
-        if (got >= 0) {
-            report(&histogram);
-            histogram = (Histogram) { 0 };
-        }
-        if (got == 0) {
+        if (got > 0) {
+            report(histogram);
+            memset(histogram, 0, sizeof(histogram));
+        } else if (got == 0) {
             return 0;
         }
     }

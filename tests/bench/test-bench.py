@@ -6,13 +6,15 @@
 #
 # Usage: test-bench.py [CASE]...
 #
-# One row of each benchmark is tried, with next to no memory.  No value is
-# judged: those of a trial say nothing.
+# All rows but those for which Linux boots are tried, with next to no memory.
+# No value is judged: those of a trial say nothing.
 
 import contextlib
+import ctypes
 import html.parser
 import io
 import json
+import mmap
 import os
 import re
 import subprocess
@@ -25,16 +27,17 @@ from unittest import mock
 TOP = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(TOP / 'tests/vm'), str(TOP / 'tests/bench')]
 
-from ksmbench import machine, rst, rows  # noqa: E402
+from ksmbench import guests, hot, machine, nested, rows, rst  # noqa: E402
+from ksmbench.bench import Merging  # noqa: E402
+from ksmbench.filled import Filling  # noqa: E402
 from ksmbench.report import Report  # noqa: E402
 from ksmbench.rows import Target, row  # noqa: E402
 from ksmtest import cases, ksmhost, programs  # noqa: E402
-from ksmtest.checks import Skipped, check, check_equal  # noqa: E402
+from ksmtest.checks import (  # noqa: E402
+    Failure, Skipped, check, check_equal, wait_for)
+from ksmtest.merging import MergingError  # noqa: E402
 
 SCRIPT = TOP / 'scripts/run-bench'
-# These take too long for a test.
-NOT_TRIED = {'guests', 'nested'}    # Linux boots
-
 NUMBER = (int, float)
 # As rows.py describes them; those that may be null have None.
 FORM = {'id': str, 'value': (*NUMBER, None), 'unit': str,
@@ -48,15 +51,21 @@ class Bed(cases.Bed):
     # The script takes it.
     host_ksm = False
 
-    def bench(self, *options, command=(SCRIPT,), **values):
+    def start(self, *options, command=(SCRIPT,), **values):
         env = {name: value for name, value in os.environ.items()
                if name not in ('QUICK', 'ONLY')}
-        return subprocess.run(
+        return subprocess.Popen(
             [*command, *options, f'--qemu={self.arguments.qemu}',
              f'--ksmtuned={self.arguments.ksmtuned}',
              f'--output={self.directory / "bench"}'],
-            text=True, env={**env, **values}, stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT)
+            text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+            env={**env, 'TMPDIR': str(self.directory), **values})
+
+    def bench(self, *options, **values):
+        with self.start(*options, **values) as process:
+            said, _ = process.communicate()
+        return subprocess.CompletedProcess(process.args, process.returncode,
+                                           said)
 
     def read(self, name):
         return (self.directory / 'bench' / name).read_text()
@@ -135,11 +144,11 @@ def test_trial(bed):
     """each benchmark starts; rows, page and plots have their form"""
     if ksmhost.missing():
         raise Skipped(ksmhost.missing())
-    tried = [next(iter(benchmark.ROWS))
-             for benchmark in programs.script(SCRIPT).BENCHMARKS
-             if benchmark.__name__.rpartition('.')[2] not in NOT_TRIED]
-    asked = bed.bench('--list', ONLY=','.join(tried)).stdout.split()
-    process = bed.bench('--trial', ONLY=','.join(tried))
+    asked = bed.bench('--list', '--trial').stdout.split()
+    check(set(programs.script(SCRIPT).all_rows()) - set(asked)
+          == {name for benchmark in (guests, nested)
+              for name in benchmark.ROWS}, f'rows of a trial: {asked}')
+    process = bed.bench('--trial')
     check_equal(process.returncode, 0, f'status; {process.stdout}')
     found = json.loads(bed.read('report.json'))
     for one in found:
@@ -157,28 +166,53 @@ def test_trial(bed):
     check_page(bed.read('index.html'), found, len(svgs))
 
 
-def test_missed(bed):
-    """a missed target is named, and is no failure"""
-    bench, output = programs.script(SCRIPT), io.StringIO()
+def made_up(*groups):
+    """The script, with these benchmarks, (rows, error) pairs, alone."""
+    def benchmark(rows, error):
+        def measure(bench, wanted):
+            yield from rows
+            if error:
+                raise error
+
+        names = [one['id'] for one in rows] + ['lost'] * bool(error)
+        return types.SimpleNamespace(GROUPS=[names], measure=measure,
+                                     __doc__='Made up.\n\nMore.')
+
+    bench = programs.script(SCRIPT)
     # Nothing is merged.
     bench.ksmhost = types.SimpleNamespace(
         KSMHost=contextlib.nullcontext, missing=lambda: None,
         merged_elsewhere=lambda: [])
+    bench.BENCHMARKS = [benchmark(*group) for group in groups]
+    return bench
+
+
+def run_main(bed, bench, *options, **values):
+    """Runs the script as it is here; what it says and how it ends."""
+    output = io.StringIO()
+    command = ['run-bench', f'--qemu={bed.arguments.qemu}',
+               f'--ksmtuned={bed.arguments.ksmtuned}',
+               f'--output={bed.directory / "bench"}', *options]
+    with mock.patch.object(sys, 'argv', command), \
+            mock.patch.dict(os.environ, {'ONLY': '', 'QUICK': '', **values}), \
+            mock.patch.object(bench.signal, 'signal'), \
+            contextlib.redirect_stdout(output):
+        try:
+            bench.main()
+        except SystemExit as end:
+            return output.getvalue(), end.code
+    return output.getvalue(), None
+
+
+def test_missed(bed):
+    """a missed target is named, and is no failure"""
     made = [row('made-up', 's', [3.5, None, 4.5], 'how', target=Target(9)),
             row('made-up/high', 's', [5.25], 'how', target=Target(4)),
             row('made-up/low', 's', [0.5], 'how', target=Target(1, 'least')),
             row('made-up/met', 's', [0.5], 'how', target=Target(0.5))]
-    bench.BENCHMARKS = [types.SimpleNamespace(
-        ROWS={one['id']: None for one in made}, __doc__='Made up.\n\nMore.',
-        measure=lambda bench, wanted: iter(made))]
-    options = ['run-bench', f'--qemu={bed.arguments.qemu}',
-               f'--ksmtuned={bed.arguments.ksmtuned}',
-               f'--output={bed.directory / "bench"}']
-    with mock.patch.object(sys, 'argv', options), \
-            mock.patch.dict(os.environ, ONLY=''), \
-            contextlib.redirect_stdout(output):
-        bench.main()
-    check_equal(misses(output.getvalue()),
+    output, end = run_main(bed, made_up((made, None)))
+    check_equal(end, None, f'end; {output}')
+    check_equal(misses(output),
                 ['target missed: made-up - 9',
                  'target missed: made-up/high 5.25 4',
                  'target missed: made-up/low 0.5 1'], 'missed targets')
@@ -188,6 +222,142 @@ def test_missed(bed):
                   'missed, 1.31 of target', 'missed, 0.50 of target',
                   'met, 1.00 of target'):
         check(words in page.text, f'not on the page: {words}')
+
+
+def test_failed(bed):
+    """what can't be measured is named, and takes nothing else with it"""
+    made = [row(name, 's', [2], 'how', target=Target(1)) for name in 'abc']
+    stale = bed.directory / 'bench/report.json'
+    stale.parent.mkdir()
+    stale.write_text('[{"id": "stale"}]')
+    output, end = run_main(bed, made_up(
+        ([], Failure('it did not merge')), (made[:1], ValueError('a mistake')),
+        (made[1:2], MergingError('no guest is up')), (made[2:], None)))
+    check_equal(json.loads(bed.read('report.json')), made, 'rows')
+    check_equal(len(misses(output)), 3, f'missed targets; {output}')
+    for words in ('it did not merge', 'ValueError: a mistake', 'Traceback',
+                  'no guest is up'):
+        check(words in str(end) and words in output,
+              f'{words}: neither said, {output}, nor in the end, {end}')
+    check_equal(str(end).count('Traceback'), 1, f'tracebacks; {end}')
+    facts = json.loads(bed.read('machine.json'))
+    check_equal(list(facts['failed']), ['lost'], 'rows that failed')
+    page = check_page(bed.read('index.html'), made, 1)
+    check('lost: no guest is up' in page.text, 'not said on the page')
+
+
+def test_nothing(bed):
+    """a report is of its run, even if nothing could be measured"""
+    stale = bed.directory / 'bench/report.json'
+    stale.parent.mkdir()
+    stale.write_text('[{"id": "stale"}]')
+    bench = made_up(([], KeyboardInterrupt()))
+    try:
+        run_main(bed, bench)
+    except KeyboardInterrupt:
+        pass
+    check_equal(json.loads(stale.read_text()), [], 'rows')
+
+
+def expect_failure(words, function, *arguments):
+    try:
+        function(*arguments)
+    except Failure as failure:
+        check(words in str(failure), f'it says: {failure}')
+    else:
+        raise Failure(f'it does not say: {words}')
+
+
+class Stalled:
+    """A way of merging that gets nowhere."""
+
+    name = 'stalled'
+
+    def __init__(self):
+        self.said = []
+        self.bench = types.SimpleNamespace(say=self.said.append,
+                                           sized=lambda seconds: 0)
+
+    def start(self, guests):
+        pass
+
+    def cpu(self):
+        return {}
+
+    def is_busy(self):
+        return False
+
+    progress = hurry = is_busy
+
+
+def test_goals(bed):
+    """merging that does not reach its goal fails, also that of later pages"""
+    saved = 0
+    with mock.patch.object(ksmhost, 'read', lambda name: saved):
+        way = Stalled()
+        merging = Merging(way, [], Filling([], 1000))
+        expect_failure('0 pages are merged after 0 s, of 990',
+                       merging.reach, 0)
+        check_equal(merging.wait(0), None, 'when it is reached')
+        check_equal(len(way.said), 2, f'what is said; {way.said}')
+        # More than that is alike, as it turns out.
+        saved = 1100
+        check(merging.reach(), 'it is not reached')
+        merging.wait_rest()
+        merging.more(100)
+        expect_failure('1100 pages are merged after 0 s, of 1199',
+                       merging.reach, 0)
+        saved = 1199
+        check(merging.reach(), 'it is not reached')
+
+
+@contextlib.contextmanager
+def memory_of_ours(size):
+    """Memory, and a guest that has it as its RAM."""
+    with mmap.mmap(-1, size) as memory:
+        ram = ctypes.addressof(ctypes.c_char.from_buffer(memory))
+        yield memory, types.SimpleNamespace(name='guest', pid=os.getpid(),
+                                            ram=ram)
+
+
+def test_rewriter(bed):
+    """a guest is rewritten all the time, or that is noticed"""
+    contents = [bytes([number]) * 2 * hot.CHUNK for number in (1, 2)]
+    with memory_of_ours(len(contents[0])) as (memory, guest):
+        with hot.Rewriter(guest, contents) as rewriter:
+            before = rewriter.written()
+            wait_for(lambda: rewriter.written() > before + 8 * hot.CHUNK,
+                     'memory to be written')
+            check(memory[0] in (1, 2), 'nothing is written')
+            rewriter.end()
+        with hot.Rewriter(guest, contents) as rewriter:
+            rewriter.written()
+            rewriter._contents = [contents[0][:hot.CHUNK] + contents[1][:-1]
+                                  + b'x'] * 2
+            expect_failure('is not there any more', rewriter.end)
+        guest.ram = mmap.PAGESIZE
+        with hot.Rewriter(guest, contents) as rewriter:
+            rewriter._process.wait()
+            expect_failure('it is not rewritten any more', rewriter.written)
+            expect_failure('it is not rewritten any more', rewriter.end)
+
+
+def test_killed(bed):
+    """killed, it leaves no original ksmtuned that sets the host's KSM"""
+    if ksmhost.missing():
+        raise Skipped(ksmhost.missing())
+    before = ksmhost.read('run')
+    with bed.start('--trial', ONLY='cold-25') as process:
+        pid_file = wait_for(lambda: [
+            path for path in bed.directory.glob('ksm-bench-*/original.pid')
+            if path.read_text()], 'the original ksmtuned to run')[0]
+        loop = Path('/proc', pid_file.read_text().strip())
+        check(loop.exists(), f'{loop}: it does not run')
+        process.kill()
+    wait_for(lambda: not loop.exists(), 'it to end')
+    # Until all is put back.
+    with ksmhost.KSMHost():
+        check_equal(ksmhost.read('run'), before, 'run')
 
 
 def test_refuses(bed):
@@ -206,6 +376,29 @@ def test_refuses(bed):
     check_equal(list(bed.directory.iterdir()), [], 'files')
 
 
+def test_document(bed):
+    """the project's own document is of all rows at full size, or refused"""
+    made = [row(name, 's', [2], 'how') for name in 'ab']
+    bench = made_up((made[:1], None), (made[1:], None))
+    bench.TOP, bench.DOCUMENT = bed.directory, bed.directory / 'document'
+    (bed.directory / 'bench').mkdir()
+    for size, asked, words in (('quick', 'ab', 'a quick run'),
+                               ('full', 'a', 'a full run without b'),
+                               ('full', 'ab', None)):
+        facts = machine.facts(bed.arguments.qemu, size,
+                              {name: name for name in asked})
+        Report(bed.directory / 'bench', facts, made[:1]).write()
+        output, end = run_main(bed, bench, '--rst')
+        if words:
+            check(words in str(end) and '--rst=FILE' in str(end),
+                  f'{size} {asked}: {end}')
+            check(not bench.DOCUMENT.exists(), f'{size} {asked}: written')
+        else:
+            check_equal(end, None, 'end')
+    check(':Not measured: b: the run was ended' in bench.DOCUMENT.read_text(),
+          f'document:\n{bench.DOCUMENT.read_text()}')
+
+
 def test_words(bed):
     """words are only words, on the page, on plots and in the document"""
     made = [row(f'id {HOSTILE}', 's', [2], f'how {HOSTILE}', target=Target(4),
@@ -217,14 +410,17 @@ def test_words(bed):
             row('nothing', HOSTILE, [None],
                 '*how* |it| was_' + ' at length' * 20)]
     facts = machine.facts(bed.arguments.qemu, 'full',
-                          {one['id']: HOSTILE for one in made})
+                          {**{one['id']: HOSTILE for one in made},
+                           f'lost {HOSTILE}': HOSTILE})
     report = Report(bed.directory, facts)
+    report.fail([f'lost {HOSTILE}'], f'why {HOSTILE}')
     for one in made:
         report.add(one)
     plots = {path.stem: path.read_text()
              for path in bed.directory.glob('*.svg')}
     check_equal(len(plots), 3, f'plots; {list(plots)}')
     page = check_page((bed.directory / 'index.html').read_text(), made, 3)
+    check(f'lost {HOSTILE}: why {HOSTILE}' in page.text, 'what is lost')
     check_equal(page.text.count('no value'), 2, 'no value: of a row, of a bar')
     for name, text in plots.items():
         words = ''.join(ET.fromstring(text).itertext())

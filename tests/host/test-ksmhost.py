@@ -34,17 +34,27 @@ class Bed(cases.Bed):
 
 
 def settings():
-    return {name: ksmhost.read(name) for name in ksmhost.SETTINGS
-            if ksmhost.read(name) is not None}
+    found = {**{name: ksmhost.read(name) for name in ksmhost.SETTINGS},
+             ksmhost.PROCESSORS: ksmhost.processors()}
+    return {name: value for name, value in found.items() if value is not None}
 
 
 def other(name, value):
     """Another value that a setting may have."""
     if name == 'advisor_mode':
         return 'scan-time' if value == 'none' else 'none'
+    if name == ksmhost.PROCESSORS:
+        return value[-1:]
     if name in ('run', 'smart_scan', 'use_zero_pages'):
         return 0 if value else 1
     return value - 1 if value > 1 else 2
+
+
+def change(name, value):
+    if name == ksmhost.PROCESSORS:
+        os.sched_setaffinity(ksmhost.ksmd_pid(), value)
+    else:
+        ksmhost.write(name, value)
 
 
 def be_user():
@@ -55,7 +65,7 @@ def be_user():
             # It refuses what it sets by itself.
             ksmhost.write('advisor_mode', 'none')
         for name, value in found.items():
-            ksmhost.write(name, other(name, value))
+            change(name, other(name, value))
         print(json.dumps({'found': found, 'keeper': host.keeper.pid}),
               flush=True)
         if sys.stdin.readline() == 'raise\n':
@@ -109,9 +119,10 @@ def start(bed, **options):
     check(user.is_inside(), 'the user does not get the settings')
     check_equal(user.found, before, 'what it found')
     now = settings()
-    # Unlike all others, what the advisor sets may be what it was.
-    alike = [name for name in now
-             if now[name] == before[name] and name != 'pages_to_scan']
+    # Unlike all others, what the advisor sets may be what it was; and there
+    # may be one processor only.
+    alike = [name for name in now if now[name] == before[name]
+             and name not in ('pages_to_scan', ksmhost.PROCESSORS)]
     check(not alike, f'nothing has changed {alike}')
     return user, before
 

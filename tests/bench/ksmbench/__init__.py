@@ -12,7 +12,8 @@ page       the report as a page to look at
 plots      the plots on it
 rst        the report as a document
 
-Each other module is a benchmark.  Its ROWS names the rows that it measures, and
-measure(bench) makes them, one by one.  But merges, cow and slowdown are parts
-of one, nested, which has them measured in an emulated host.
+Each other module is a benchmark.  Its GROUPS names the rows that it measures,
+those together that are measured together; measure(bench, wanted) makes those
+that are wanted of one group, one by one.  But merges, cow and slowdown are
+parts of one, nested, which has them measured in an emulated host.
 """

@@ -6,11 +6,10 @@ import tempfile
 import time
 
 from ksmtest import ksmhost, sample
-from ksmtest.checks import Failure
+from ksmtest.checks import Failure, check
 
 from .filled import MIB, PAGE, FilledGuest
 
-GIB = 1 << 30
 # Of what can be saved: merging is over, where its time is taken.
 SHARE = 0.99
 # The most that a curve has.
@@ -21,8 +20,12 @@ LOOK = 0.02
 LIMIT = 120
 # Nothing more is saved, if for so many seconds there was nothing.
 REST = 3
+# What memory is needed for besides.
+SPARE_MIB = 1024
 # A trial has so much less of memory and time than a quick run.
 TRIAL = 16
+# And waits no longer, in seconds: it is only to see that all starts.
+TRIAL_LIMIT = 2
 
 
 def cpu_sum(parts):
@@ -41,6 +44,8 @@ class Bench:
         self.ksmtuned = ksmtuned
         self.output = output
         self.quick = size != "full"
+        # Those that take minutes; a trial sees that they start.
+        self.has_slow_peers = size != "quick"
         self.say = say
         self._trial = size == "trial"
 
@@ -51,6 +56,22 @@ class Bench:
         """As a quick run has it, if that is something else than USUAL."""
         size = quick if self.quick and quick is not None else usual
         return max(1, size // TRIAL) if self._trial else size
+
+    def limit(self, usual, quick=None):
+        """Seconds, for what a trial can do without; as sized()."""
+        return TRIAL_LIMIT if self._trial else self.sized(usual, quick)
+
+    @staticmethod
+    def need(mib):
+        """Failure if so much memory for guests and their contents is not there.
+
+        Available, that is, beside what QEMU and Python take for themselves.
+        """
+        needed = mib + SPARE_MIB
+        available = sample.memory_available() // MIB
+        check(available >= needed,
+              f"{needed} MiB of memory are needed, and {available} are "
+              "available: end what uses them, or measure with QUICK=1")
 
     def in_turns(self, name, number, kinds, measure):
         """{kind: what MEASURE(kind) gave in each round}, of NUMBER in full."""
@@ -103,6 +124,7 @@ class Merging:
         self._savings = sample.Savings(guests)
         self.series = sample.Series()
         self.saved = 0
+        self._at_rest = None
         way.start(guests)
         self._look()
 
@@ -118,7 +140,22 @@ class Merging:
         while self.saved < self.goal and self.series.seconds < limit:
             time.sleep(LOOK)
             self._look()
-        return self.series.reached(self.goal)
+        reached = self.series.reached(self.goal)
+        if not reached:
+            self._way.bench.say(self._state())
+        return reached
+
+    def reach(self, limit=LIMIT):
+        """The same, and raises Failure if the goal is not reached."""
+        reached = self.wait(limit)
+        if not reached:
+            raise Failure(self._state())
+        return reached
+
+    def _state(self):
+        return (f"{self._way.name}: {self.saved} pages are merged after "
+                f"{self.series.seconds:.0f} s, of {self.goal:.0f} that have to "
+                "be")
 
     def curve(self):
         """What was saved over time: a series of a row, but for its name."""
@@ -130,8 +167,11 @@ class Merging:
                            in readings[::len(readings) // POINTS + 1]]}
 
     def more(self, pages):
-        """So many more are to be saved; time and CPU time begin anew."""
-        self.goal += SHARE * pages
+        """So many are to be saved beside those that were so at rest.
+
+        Time and CPU time begin anew.
+        """
+        self.goal = self._at_rest + SHARE * pages
         self.series = sample.Series()
         self._look()
 
@@ -151,6 +191,7 @@ class Merging:
             now = self.saved, self._way.progress()
             if now != last:
                 since, last = time.monotonic(), now
+        self._at_rest = self.saved
 
     def verify(self):
         """Memory is saved, and the guests hold what they held."""

@@ -5,9 +5,11 @@ date            in UTC, when the run began
 cpu, cores, memory_bytes, kernel
 qemu            its version
 commit          of qemu-ksm; null without git
+huge_pages      when the kernel makes them of a process' memory by itself
 size            "full", "quick" or "trial"
 seconds         that the run took, so far if it was not ended
 asked           for each row that was asked for, what it is about
+failed          for each that could not be measured, why
 """
 
 import os
@@ -18,6 +20,7 @@ import time
 from pathlib import Path
 
 TOP = Path(__file__).resolve().parents[3]
+HUGE_PAGES = Path("/sys/kernel/mm/transparent_hugepage/enabled")
 SIZES = {"full": "full",
          "quick": "quick: one round of each, and less memory",
          "trial": "a trial, whose values say nothing"}
@@ -45,6 +48,14 @@ def is_virtual():
                           Path("/proc/cpuinfo").read_text(), re.M))
 
 
+def huge_pages():
+    """What is chosen; None without them."""
+    try:
+        return re.search(r"\[(\w+)\]", HUGE_PAGES.read_text())[1]
+    except FileNotFoundError:
+        return None
+
+
 def facts(qemu, size, asked):
     version = output_of(qemu, "--version") or ""
     return {
@@ -56,16 +67,25 @@ def facts(qemu, size, asked):
         "virtual": is_virtual(),
         # Without what somebody's build of it is called.
         "kernel": f"{platform.system()} {platform.release().split('-')[0]}",
+        "huge_pages": huge_pages(),
         "qemu": version.removeprefix("QEMU emulator version "),
         "commit": output_of("git", "-C", TOP, "describe", "--always",
                             "--dirty", "--exclude=*"),
         "size": size,
         "seconds": 0,
         "asked": asked,
+        "failed": {},
     }
 
 
-def described(facts):
+def unmeasured(facts, rows):
+    """Rows that were asked for and are none of ROWS, with why that is."""
+    known = {row["id"] for row in rows}
+    return [f"{name}: {facts['failed'].get(name, 'the run was ended before')}"
+            for name in facts["asked"] if name not in known]
+
+
+def described(facts, rows):
     """(what, words) pairs for people."""
     minutes, seconds = divmod(round(facts["seconds"]), 60)
     return [
@@ -74,7 +94,9 @@ def described(facts):
                     f"{facts['memory_bytes'] / (1 << 30):.1f} GiB"
                     + ", itself a virtual one" * facts["virtual"]),
         ("Kernel", facts["kernel"]),
+        ("Huge pages", f"transparent_hugepage={facts['huge_pages'] or 'none'}"),
         ("QEMU", facts["qemu"]),
         ("qemu-ksm", facts["commit"] or "not known: no git"),
         ("Run", f"{SIZES[facts['size']]}; took {minutes} min {seconds} s"),
+        *(("Not measured", words) for words in unmeasured(facts, rows)),
     ]

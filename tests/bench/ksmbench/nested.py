@@ -19,9 +19,8 @@ from . import cow, merges, slowdown
 PARTS = {"merges": merges, "cow": cow, "slowdown": slowdown}
 ROWS = {name: target for part in PARTS.values()
         for name, target in part.ROWS.items()}
-
-# A quick run leaves them out.
-TAKE_MINUTES = ("slowdown",)
+# One host is booted for all of them.
+GROUPS = [tuple(ROWS)]
 
 # In front of what is found of a part: {part, found} or {part, error}.
 MARK = "# found "
@@ -47,29 +46,23 @@ class Relay:
 
 
 def run_host(bench, names):
-    """What a host has found of the parts by these NAMES, and why it died."""
+    """What a host has found of the parts by these NAMES, and what was wrong."""
     relay = Relay(bench.say)
     directory = bench.output / "host"
     directory.mkdir(exist_ok=True)
     options = ["--quick"] if bench.quick else []
+    wrong = None
     try:
-        emulated.run(" ".join([COMMAND, *options, *names]) + "\n", directory,
-                     count=True, seconds=SECONDS, show=relay.show)
+        status = emulated.run(
+            " ".join([COMMAND, *options, *names]) + "\n", directory,
+            count=True, seconds=SECONDS, show=relay.show)
+        if status != 0:
+            wrong = f"the command in the emulated host ended with {status}"
+        elif len(relay.found) < len(names):
+            wrong = "the emulated host ended without it"
     except emulated.HostError as error:
-        return relay.found, str(error)
-    return relay.found, "the emulated host ended without it"
-
-
-def measure_parts(bench, names):
-    """(name, {found} or {error}) of each part."""
-    while names:
-        found, end = run_host(bench, names)
-        for name in names:
-            if name not in found:
-                yield name, {"error": end}
-                break
-            yield name, found[name]
-        names = names[names.index(name) + 1:]
+        wrong = str(error)
+    return relay.found, wrong
 
 
 def measure(bench, wanted):
@@ -77,14 +70,20 @@ def measure(bench, wanted):
     if problem:
         raise Failure(problem)
     wanted_of = {part: [name for name in wanted if name in module.ROWS]
-                 for part, module in PARTS.items()
-                 if not (bench.quick and part in TAKE_MINUTES)}
+                 for part, module in PARTS.items()}
     failed = []
-    for part, found in measure_parts(
-            bench, [part for part, names in wanted_of.items() if names]):
-        if "error" in found:
-            failed.append(f"{', '.join(wanted_of[part])}: {found['error']}")
-        else:
-            yield from PARTS[part].rows(found["found"], wanted_of[part])
+    names = [part for part, rows in wanted_of.items() if rows]
+    while names:
+        found, wrong = run_host(bench, names)
+        for part in found:
+            names.remove(part)
+            if "error" in found[part]:
+                failed.append(f"{part}: {found[part]['error']}")
+            else:
+                yield from PARTS[part].rows(found[part]["found"],
+                                            wanted_of[part])
+        if wrong:
+            # A host that found a fault once it was over measured all the same.
+            failed.append(f"{names.pop(0) if names else 'in the end'}: {wrong}")
     if failed:
         raise Failure("\n".join(failed))

@@ -22,13 +22,8 @@ def summary(rows):
 
 
 def head(facts, rows):
-    missing = set(facts["asked"]) - {row["id"] for row in rows}
-    about = machine.described(facts)
-    if missing:
-        about.append(("Not measured", ", ".join(
-            name for name in facts["asked"] if name in missing)))
     lines = "\n".join(f"<dt>{escape(what)}</dt><dd>{escape(words)}</dd>"
-                      for what, words in about)
+                      for what, words in machine.described(facts, rows))
     return (f"<h1>qemu-ksm, measured</h1>\n<p>{escape(summary(rows))}</p>\n"
             f'<dl class="machine">\n{lines}\n</dl>')
 

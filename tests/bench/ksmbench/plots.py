@@ -24,6 +24,8 @@ OURS = "qemu-ksm"
 
 # A curve of more points shows none of them.
 MARKED = 20
+# What spans more than this is on a log scale.
+WIDE = 50
 
 WIDTH = 720
 LINE = 22
@@ -170,6 +172,11 @@ def bars(rows, name, unit, title):
                    drawing(curves)]))
 
 
+def is_wide(places):
+    """Would most of these be at one end, on a linear scale?"""
+    return min(places) > 0 and max(places) > WIDE * min(places)
+
+
 def curves(row):
     """A row's series, those of the same units together."""
     def units(series):
@@ -188,6 +195,7 @@ def curves(row):
                   f"with {style(series)} lw 2 lc rgb '{colour}'")
                  for series, colour in zip(group, map(COLOURS.get, cycle(WAYS)))
                  if series["points"]]
+        places = [point[0] for points, _, _ in lines for point in points]
         if lines:
             yield Plot(f"series-{stem}-{index}", row["id"], "", 360,
                        "\n".join([
@@ -197,6 +205,7 @@ def curves(row):
                            f"tc rgb '{COLOURS['ink']}'",
                            "set border 3",
                            f"set grid x y lc rgb '{COLOURS['line']}' lt 1",
+                           *(["set logscale x"] if is_wide(places) else []),
                            "set yrange [0:*]", drawing(lines)]))
 
 

@@ -28,12 +28,22 @@ class Report:
         self.rows.append(row)
         self.write()
 
-    def write(self):
+    def fail(self, names, why):
+        """Those of the rows NAMES that are not there won't come."""
+        known = {row["id"] for row in self.rows}
+        self.facts["failed"].update((name, why) for name in names
+                                    if name not in known)
+        self._save()
+
+    def _save(self):
         self.facts["seconds"] = round(time.monotonic() - self._start)
         for name, content in (("machine.json", self.facts),
                               ("report.json", self.rows)):
             (self.directory / name).write_text(
                 json.dumps(content, indent=2) + "\n")
+
+    def write(self):
+        self._save()
         drawn = plots.draw(plots.of_rows(self.rows), self.directory)
         (self.directory / "index.html").write_text(
             page.of_report(self.facts, self.rows, drawn))

@@ -53,7 +53,7 @@ def about(row):
 def of_report(facts, rows):
     described = "\n".join(
         wrapped(plain(words), f":{what}: ", "    ")
-        for what, words in machine.described(facts))
+        for what, words in machine.described(facts, rows))
     how = "\n\n".join(map(about, rows))
     return f"""\
 .. SPDX-License-Identifier: GPL-2.0-or-later

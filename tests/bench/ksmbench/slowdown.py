@@ -238,9 +238,10 @@ def rows(found, wanted):
                      ("mapped", "pages mapped by KVM a second"),
                      ("faults", "minor faults of QEMU a second"),
                      ("seconds", "s"))}
-        peers.update({window.partition(",")[0]: ratios(window)
+        unit = "of the instructions without an engine"
+        peers.update({f"{window.partition(',')[0]}, {unit}": ratios(window)
                       for window in turns[0] if window.endswith(f", {phase}")})
-        yield row(name, "of the instructions without an engine",
+        yield row(name, unit,
                   ratios(phase),
                   f"emulated host, a KVM guest that reads {found['mib']} MiB, "
                   f"{SHARE:.0%} of the pages twins of others, and writes {HOT} "

@@ -5,8 +5,7 @@ import time
 from pathlib import Path
 
 from . import filled, ways
-from .bench import GIB, Merging, cpu_sum
-from .filled import PAGE
+from .bench import Merging, cpu_sum
 from .rows import Target, row
 
 ROWS = {
@@ -14,6 +13,7 @@ ROWS = {
     "steady": Target(0.3),
     "metadata": Target(24),
 }
+GROUPS = [tuple(ROWS)]
 PER_GIB = 4
 SHARE = 0.25
 SLABS = Path("/sys/kernel/slab")
@@ -28,17 +28,19 @@ def ksmd_bytes():
 
 
 def measure_one(bench, kind, filling, seconds):
-    """Percent of a core; and bytes that are kept, by whom."""
+    """Percent of a core; and bytes that are kept for a page, by whom."""
     before = ksmd_bytes()
     with bench.way(kind) as way, \
             bench.filled(way, filling.contents) as guests:
         merging = Merging(way, guests, filling)
-        merging.wait()
+        merging.reach()
         merging.wait_rest()
         start = cpu_sum(way.cpu())
         time.sleep(seconds)
         used = cpu_sum(way.cpu()) - start
-        kept = {**way.metadata(), "ksmd": ksmd_bytes() - before}
+        pages = way.pages()
+        kept = {name: size / pages for name, size in
+                {**way.metadata(), "ksmd": ksmd_bytes() - before}.items()}
         merging.verify()
         return 100 * used / seconds, kept
 
@@ -61,15 +63,16 @@ def measure(bench, wanted):
                   peers={"ksmd-full-speed, % of a core": [
                       percent for percent, _ in results[ways.FullSpeed]]})
     if "metadata" in wanted:
-        pages = gib * GIB / PAGE
         kept = {kind: [parts for _, parts in found]
                 for kind, found in results.items()}
         yield row("metadata", "bytes a page",
-                  [(parts["engine"] + parts["ksmtuned"]) / pages
+                  [parts["engine"] + parts["ksmtuned"]
                    for parts in kept[ways.Engine]],
-                  f"2 guests of {mib} MiB; what engines and ksmtuned keep of "
-                  "them, as they say; ksmd's is that of its slabs",
+                  f"2 guests of {mib} MiB; what engines and ksmtuned keep, as "
+                  "they say, for each page that is tracked; ksmd's is that of "
+                  "its slabs, and where it is alone for each page that it "
+                  "knows",
                   target=ROWS["metadata"], peers={
-                      f"{kind.name}: {part}": [parts[part] / pages
+                      f"{kind.name}: {part}": [parts[part]
                                                for parts in kept[kind]]
                       for kind in kept for part in kept[kind][0]})

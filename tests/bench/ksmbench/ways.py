@@ -8,15 +8,16 @@ filled; start() then lets merging begin.
 import contextlib
 import json
 import os
-import signal
 import subprocess
 from pathlib import Path
 
 from ksmtest import ksmhost, programs, sample
-from ksmtest.checks import Failure, wait_for
+from ksmtest.checks import Failure, check_equal, wait_for
 from ksmtest.ksmtuned import Ksmtuned
 
 ORIGINAL = programs.BUILD / "original-ksmtuned/ksmtuned"
+# All of its memory is too little for it: else it would not run ksmd at all.
+SHORT_OF_MEMORY = "KSM_THRES_COEF=100"
 PASSES_SECONDS = 120
 # The iothread of the object ksm0.
 ENGINE_THREAD = "IO ksm0"
@@ -37,7 +38,7 @@ class Way:
         self.bench = bench
         self.directory = directory
         self._stack = contextlib.ExitStack()
-        self._ksmd = sample.ksmd_pid()
+        self._ksmd = ksmhost.ksmd_pid()
         self._before = {}
 
     def __enter__(self):
@@ -45,8 +46,8 @@ class Way:
         return self
 
     def __exit__(self, *unused):
-        self.stop()
         self._stack.close()
+        self.stop()
 
     def options(self):
         """More arguments for a guest's QEMU."""
@@ -80,6 +81,10 @@ class Way:
                 with contextlib.suppress(ProcessLookupError):
                     os.sched_setaffinity(thread, cpus)
 
+    def pages(self):
+        """Those of the guests that it keeps something for."""
+        return known_to_ksmd()
+
     def wait_passes(self, number):
         """Until all memory was gone through so often."""
         until = ksmhost.read("full_scans") + number + 1
@@ -110,6 +115,12 @@ class Way:
 
     def _now(self):
         return {"ksmd": sample.cpu_seconds(self._ksmd)}
+
+
+def known_to_ksmd():
+    """Pages that it keeps something for."""
+    return sum(ksmhost.read(f"pages_{kind}")
+               for kind in ("shared", "sharing", "unshared", "volatile"))
 
 
 def set_ksmd(**settings):
@@ -151,11 +162,12 @@ class Advisor(Way):
 class OriginalKsmtuned(Way):
     """ksmd as the distribution's ksmtuned sets it, on a host short of memory.
 
-    It looks at memory once a minute.  Its limit is set so that all of it is too
-    little: else ksmd would not run at all.
+    It looks at memory once a minute.
     """
 
     name = "ksmd-original-ksmtuned"
+    # It goes on in the background; its process group ends with our pipe.
+    command = 'bash "$0" < /dev/null; read -r _; kill -9 0'
 
     def _begin(self):
         if not ORIGINAL.exists():
@@ -164,14 +176,14 @@ class OriginalKsmtuned(Way):
         set_ksmd()
         ksmhost.write("run", 0)
         pid_file = Path(self.directory) / "original.pid"
-        # It goes on in the background, in a process group of its own.
-        starter = subprocess.Popen(
-            ["bash", ORIGINAL], stdin=subprocess.DEVNULL,
-            start_new_session=True,
-            env={**os.environ, "PIDFILE": str(pid_file),
-                 "KSM_THRES_COEF": "100"})
-        self._stack.callback(os.killpg, starter.pid, signal.SIGKILL)
-        starter.wait()
+        group = subprocess.Popen(
+            ["env", SHORT_OF_MEMORY, f"PIDFILE={pid_file}", "bash", "-c",
+             self.command, ORIGINAL],
+            stdin=subprocess.PIPE, start_new_session=True)
+        self._stack.callback(group.communicate)
+        # It is made empty first.
+        wait_for(lambda: pid_file.exists() and pid_file.read_text(),
+                 "the original ksmtuned to run")
         self._loop = int(pid_file.read_text())
 
     def _now(self):
@@ -220,13 +232,19 @@ class Engine(Way):
 
     def threads(self):
         # QEMU's others don't merge: they answer what the benchmark asks.
+        engines = [tasks(guest.pid, ENGINE_THREAD) for guest in self._guests]
+        check_equal([len(found) for found in engines], [1] * len(engines),
+                    f"threads {ENGINE_THREAD!r} of each guest")
         return (super().threads() + tasks(self._ksmtuned.pid)
-                + [task for guest in self._guests
-                   for task in tasks(guest.pid, ENGINE_THREAD)])
+                + sum(engines, []))
 
     def wait_passes(self, number):
         for guest in self._guests:
             guest.passes(number)
+
+    def pages(self):
+        return sum(guest.ksm()["figures"]["pages-tracked"]
+                   for guest in self._guests)
 
     def metadata(self):
         return {"engine": sum(guest.ksm()["metadata-bytes"]

@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """The host's KSM settings: one user at a time, and all put back at the end.
 
-There is one set of KSM settings for all of a host.  Whoever changes them
-holds a lock, from before they are read until they are as they were.  Both
-the lock and the duty to put things back are with a process of its own, the
-keeper.  It waits for the end of a pipe that its user holds, so that it does
-its work however that user ends.  Should the keeper be killed too, what it
-saved is found in a file by the next one.
+There is one set of KSM settings for all of a host, and one ksmd, which may be
+kept to some processors.  Whoever changes them holds a lock, from before they
+are read until they are as they were.  Both the lock and the duty to put things
+back are with a process of its own, the keeper.  It waits for the end of a pipe
+that its user holds, so that it does its work however that user ends.  Should
+the keeper be killed too, what it saved is found in a file by the next one.
 
 As a command it guards any other one:
 
@@ -40,6 +40,8 @@ SETTINGS = (
     "advisor_max_pages_to_scan", "advisor_target_scan_time", "advisor_mode",
     "run",
 )
+# Beside them: the processors that ksmd may run on.
+PROCESSORS = "ksmd_processors"
 
 
 def missing():
@@ -66,6 +68,24 @@ def read(name):
 
 def write(name, value):
     (SYSFS / name).write_text(str(value))
+
+
+def ksmd_pid():
+    """Process ID of ksmd, or None: kernel thread, so child of kthreadd."""
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            fields = path.read_text().split()
+        except OSError:
+            continue
+        if fields[1] == "(ksmd)" and fields[3] == "2":
+            return int(path.parent.name)
+    return None
+
+
+def processors():
+    """Those that ksmd may run on; None if it is not to be seen."""
+    pid = ksmd_pid()
+    return sorted(os.sched_getaffinity(pid)) if pid else None
 
 
 @contextlib.contextmanager
@@ -137,7 +157,8 @@ def start_keeper():
         if not held:
             lock_or_wait(lock)
             restore_after_crash()
-        saved = {name: read(name) for name in SETTINGS}
+        saved = {**{name: read(name) for name in SETTINGS},
+                 PROCESSORS: processors()}
         keeper = subprocess.Popen(
             [sys.executable, __file__, "--keep", json.dumps(saved),
              "nested" if held else "outermost"],
@@ -183,6 +204,8 @@ def restore(saved):
     for name in SETTINGS:
         if saved[name] is not None and read(name) != saved[name]:
             attempt(write, name, saved[name])
+    if saved.get(PROCESSORS) not in (None, processors()):
+        attempt(os.sched_setaffinity, ksmd_pid(), saved[PROCESSORS])
 
 
 def attempt(function, *arguments):

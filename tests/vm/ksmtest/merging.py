@@ -21,6 +21,7 @@ MIB = 1 << 20
 PAGE = sample.PAGE
 
 BOOT_SECONDS = 180
+SUM_SECONDS = 60
 # Savings have come to rest that move by no more than this part of them.
 TOLERANCE = 0.005
 
@@ -47,6 +48,7 @@ class Setup:
     append: str
     output: Path        # consoles and logs
     seconds: int
+    verify: bool = False    # what the guests' files hold, once merged
 
 
 class Merging:
@@ -56,7 +58,9 @@ class Merging:
     title = None        # for people
     flat_seconds = None     # savings that are flat for so long are at rest
     steady_seconds = None   # for so long is CPU time taken after that
-    sample_seconds = None   # from one reading to the next
+    # From one reading to the next, alike for all: a map of memory in small
+    # pieces takes some ms to read, and ksmd is done in about a second.
+    sample_seconds = 0.2
     machine = "pc,mem-merge=on"
 
     def __init__(self, setup, terminal):
@@ -65,7 +69,7 @@ class Merging:
         self.vms = []
         self.series = sample.Series()
         self.savings = None
-        self._ksmd = sample.ksmd_pid()
+        self._ksmd = ksmhost.ksmd_pid()
         self._cpu_start = {}
         self._said = None
         self._part = 0
@@ -116,13 +120,17 @@ class Merging:
         self.terminal.say(bold(self.title))
         with contextlib.ExitStack() as stack:
             self._boot(stack)
+            held = self._sums()
             self._settle()
             self._cpu_start = self.cpu_now()
+            # Time begins here, and not with the first reading after it.
+            self.series.add(0, dict.fromkeys(self._cpu_start, 0))
             self.start_merging()
             self._merge()
             result = self.result()
             result.update(self._steady())
             self.stop_merging()
+            self._verify(held)
         return result
 
     def check(self):
@@ -132,12 +140,13 @@ class Merging:
 
     def _boot(self, stack):
         setup = self.setup
+        workload = "ksm.workload=sum" if setup.verify else ""
         for number in range(setup.guests):
             vm = VM(setup.qemu, setup.output, f"{self.name}-{number}",
                     accel=setup.accel, machine=self.machine,
                     memory_mib=setup.memory_mib, kernel=setup.kernel,
                     initrd=setup.initrd,
-                    append=f"ksm.id={number} {setup.append}",
+                    append=f"ksm.id={number} {workload} {setup.append}",
                     extra=self.vm_options())
             stack.callback(vm.stop)
             vm.start()
@@ -156,6 +165,33 @@ class Merging:
                                    f"{BOOT_SECONDS} s; see {setup.output}")
             self.terminal.progress(f"{bar(up / setup.guests)} {elapsed:3.0f} s"
                                    f"  guests up {up}/{setup.guests}")
+
+    def _sums(self):
+        """What the guests say that their files hold, if that is verified.
+
+        They are asked by a key, and write nothing while they wait for it.
+        """
+        if not self.setup.verify:
+            return []
+        before = [len(vm.file_sums()) for vm in self.vms]
+        for vm in self.vms:
+            vm.press("ret")
+        deadline = time.monotonic() + SUM_SECONDS
+        while any(len(vm.file_sums()) == known
+                  for vm, known in zip(self.vms, before)):
+            self.check()
+            if time.monotonic() > deadline:
+                raise MergingError("not all guests have read their files in "
+                                   f"{SUM_SECONDS} s; see {self.setup.output}")
+            time.sleep(0.1)
+        return [vm.file_sums()[-1] for vm in self.vms]
+
+    def _verify(self, held):
+        for vm, before, now in zip(self.vms, held, self._sums()):
+            if now != before:
+                raise MergingError(f"{vm.name}: its files have the checksum "
+                                   f"{now}, and had {before} before they were "
+                                   "merged")
 
     def _settle(self):
         """Waits until the guests touch no more memory."""
@@ -262,8 +298,6 @@ class EngineMerging(Merging):
     name = "engine"
     flat_seconds = 5
     steady_seconds = 10
-    # A map of memory in small pieces takes some ms to read.
-    sample_seconds = 0.25
 
     def __init__(self, setup, terminal, backend):
         super().__init__(setup, terminal)
@@ -417,8 +451,6 @@ class PlainMerging(Merging):
     title = "Plain ksmd at full speed over all guest memory"
     flat_seconds = 3
     steady_seconds = 3
-    # It is done in about a second.
-    sample_seconds = 0.05
 
     def start_merging(self):
         if ksmhost.read("advisor_mode") not in (None, "none"):

@@ -148,6 +148,15 @@ class VM:
         except FileNotFoundError:
             return False
 
+    def press(self, key):
+        """Presses and releases a key of its keyboard."""
+        self.execute("send-key", {"keys": [{"type": "qcode", "data": key}]})
+
+    def file_sums(self):
+        """Checksums of its files, one for each time that it was asked."""
+        return re.findall(r"^files (\w+)",
+                          self.console.read_text(errors="replace"), re.M)
+
     def wait_console(self, text, timeout):
         """Waits until the guest has printed TEXT; VMError if it doesn't."""
         deadline = time.monotonic() + timeout
