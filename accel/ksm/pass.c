@@ -109,7 +109,9 @@ static bool note_written(KsmEngine *e, KsmBlock *block, size_t p, int *budget)
         return false;
     }
     e->cow_breaks += (old & (merged | KSM_PAGE_WRITTEN)) == merged;
-    if (ksm_page_heat(page) >= KSM_PAGE_VOLATILE) {
+    if (ksm_page_heat(page) < KSM_PAGE_VOLATILE) {
+        e->pass_written++;
+    } else {
         *budget -= old & KSM_PAGE_SUBMITTED ? COLLECT_WITHDRAW : 0;
         ksm_backend_withdraw(&e->twins, block, p);
         page &= ~(KSM_PAGE_SUBMITTED | KSM_PAGE_TWIN | KSM_PAGE_ZERO |
@@ -308,6 +310,7 @@ static void begin_pass(KsmEngine *e, int64_t now_ns)
     e->pass_hashed = 0;
     e->batch_hashed = 0;
     e->pass_found = 0;
+    e->pass_written = 0;
     e->refusals = 0;
     e->unread = false;
     restart_phase(e, KSM_PHASE_COLLECT);
@@ -324,7 +327,7 @@ static void sleep_after_pass(KsmEngine *e, int64_t now_ns)
     if (e->pass_found > KSM_BUSY_PAGES) {
         ksm_spot_check_paid(e);
         e->backoff = 0;
-    } else if (e->unread) {
+    } else if (e->unread || e->pass_written > KSM_BUSY_PAGES) {
         e->backoff = 0;
     } else {
         e->backoff = MIN(e->backoff + 1, BACKOFF_MAX);

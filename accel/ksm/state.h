@@ -91,7 +91,8 @@ typedef struct KsmEngine {
     uint64_t seconds;               /* of the clock, when the pass began, */
     uint64_t seconds_before;        /* and when the one before it did */
     uint64_t pass_hashed;
-    uint64_t pass_found;            /* pages that were found stable */
+    uint64_t pass_found;            /* pages that were found stable, */
+    uint64_t pass_written;          /* or written, and are not volatile */
     uint64_t batch_hashed;          /* since the last pause in mid-pass */
     bool unread;                    /* the pass found new pages to read again */
     uint64_t refusals;              /* by the kernel, since a pass began */

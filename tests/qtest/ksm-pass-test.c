@@ -316,6 +316,30 @@ static void test_hastened_unarmed(void)
     check_hastened(qts);
 }
 
+/* What was written in bulk is looked at again soon: it may be at rest. */
+static void test_written(void)
+{
+    QTestState *qts = init_small_pages(MACHINE KSM ALONE ",backend=null,"
+                                       "run=off,sleep-millisecs=1000");
+    g_autofree char *no_scan = ksm_limit_message(qts, "no-pagemap-scan");
+
+    if (no_scan) {
+        g_test_skip(no_scan);
+        qtest_quit(qts);
+        return;
+    }
+    /* All alike. */
+    qtest_memset(qts, BASE, 1, HUGE);
+    set_run(qts);
+    for (int i = 0; i < 20 && wait_pass(qts) < 1.6; i++) {
+        /* Not yet. */
+    }
+    qtest_memset(qts, BASE, 2, HUGE);
+    single_pass(qts);
+    g_assert_cmpfloat(wait_pass(qts), <, 1.6);
+    qtest_quit(qts);
+}
+
 /* Is the page at @address of the guest write-protected by the tracker? */
 static bool is_armed(QTestState *qts, uint64_t address)
 {
@@ -474,6 +498,7 @@ int main(int argc, char **argv)
     ADD(spot_check);
     ADD(hastened_armed);
     ADD(hastened_unarmed);
+    ADD(written);
     ADD(hot_pages);
     ADD(huge_pages_stay_whole);
     ADD(null_splits_nothing);

@@ -81,7 +81,7 @@ def measure(bench, wanted):
            f"of twins, merged; after {ALONE_SECONDS[0]} to {ALONE_SECONDS[1]} "
            f"s, at random, one writes {written} MiB that the other has; time "
            f"until {SHARE:.0%} of it is merged, at most {limit} s")
-    if bench.has_slow_peers:
+    if bench.has_slow_peers and not huge:
         limit = bench.limit(SLOW_LIMIT)
         results[ways.Defaults] = [measure_with(ways.Defaults, limit)]
         how += (f"; {ways.Defaults.name} once, after the others, at most "

@@ -28,26 +28,27 @@ def ksmd_bytes():
 
 
 def measure_one(bench, kind, filling, seconds):
-    """Percent of a core; and bytes that are kept for a page, by whom."""
+    """Percent of a core, and bytes that are kept for a page, both by whom."""
     before = ksmd_bytes()
     with bench.way(kind) as way, \
             bench.filled(way, filling.contents) as guests:
         merging = Merging(way, guests, filling)
         merging.reach()
         merging.wait_rest()
-        start = cpu_sum(way.cpu())
+        start = way.cpu()
         time.sleep(seconds)
-        used = cpu_sum(way.cpu()) - start
+        used = {name: 100 * (cpu - start[name]) / seconds
+                for name, cpu in way.cpu().items()}
         pages = way.pages()
         kept = {name: size / pages for name, size in
                 {**way.metadata(), "ksmd": ksmd_bytes() - before}.items()}
         merging.verify()
-        return 100 * used / seconds, kept
+        return used, kept
 
 
 def measure(bench, wanted):
     mib = bench.sized(2048, 256)
-    seconds = bench.sized(60, 10)
+    seconds = bench.sized(60, 5)
     filling = filled.twins(mib, SHARE, 51, filled.numbered_pages())
     results = bench.in_turns(
         "steady", 3, (ways.FullSpeed, ways.Engine),
@@ -55,13 +56,17 @@ def measure(bench, wanted):
     gib = 2 * mib / 1024
     if "steady" in wanted:
         yield row("steady", f"% of a core for {PER_GIB} GiB",
-                  [percent * PER_GIB / gib
-                   for percent, _ in results[ways.Engine]],
+                  [cpu_sum(used) * PER_GIB / gib
+                   for used, _ in results[ways.Engine]],
                   f"2 guests of {mib} MiB, merged, with {SHARE:.0%} of twins, "
                   "in which nothing is written; CPU time of engines, ksmtuned "
                   f"and ksmd in {seconds} s", target=ROWS["steady"],
                   peers={"ksmd-full-speed, % of a core": [
-                      percent for percent, _ in results[ways.FullSpeed]]})
+                             cpu_sum(used)
+                             for used, _ in results[ways.FullSpeed]],
+                         **{f"qemu-ksm: {part}, % of a core": [
+                             used[part] for used, _ in results[ways.Engine]]
+                            for part in ("engine", "ksmtuned", "ksmd")}})
     if "metadata" in wanted:
         kept = {kind: [parts for _, parts in found]
                 for kind, found in results.items()}
