@@ -169,16 +169,27 @@ static void set_run(QTestState *qts)
     }
 }
 
-/* Small pages are armed, hashed once, and let go if none has a twin. */
-static void test_small_pages(void)
+/* As init_small_pages(), with writes tracked; NULL: they can't be. */
+static QTestState *init_tracked(const char *arguments)
 {
-    QTestState *qts = init_small_pages(BY_PASSES);
+    QTestState *qts = init_small_pages(arguments);
     g_autofree char *no_scan = ksm_limit_message(qts, "no-pagemap-scan");
-    uint64_t resident;
 
     if (no_scan) {
         g_test_skip(no_scan);
         qtest_quit(qts);
+        return NULL;
+    }
+    return qts;
+}
+
+/* Small pages are armed, hashed once, and let go if none has a twin. */
+static void test_small_pages(void)
+{
+    QTestState *qts = init_tracked(BY_PASSES);
+    uint64_t resident;
+
+    if (!qts) {
         return;
     }
     for (int i = 0; i < HUGE / PAGE; i++) {
@@ -205,13 +216,10 @@ static void test_small_pages(void)
 /* What is written from pass to pass is not at rest, however hot it is. */
 static void test_rewritten(void)
 {
-    QTestState *qts = init_small_pages(BY_PASSES ",backend=null");
-    g_autofree char *no_scan = ksm_limit_message(qts, "no-pagemap-scan");
+    QTestState *qts = init_tracked(BY_PASSES ",backend=null");
     uint64_t submitted;
 
-    if (no_scan) {
-        g_test_skip(no_scan);
-        qtest_quit(qts);
+    if (!qts) {
         return;
     }
     /* All alike, so that the region stays armed. */
@@ -319,13 +327,10 @@ static void test_hastened_unarmed(void)
 /* What was written in bulk is looked at again soon: it may be at rest. */
 static void test_written(void)
 {
-    QTestState *qts = init_small_pages(MACHINE KSM ALONE ",backend=null,"
-                                       "run=off,sleep-millisecs=1000");
-    g_autofree char *no_scan = ksm_limit_message(qts, "no-pagemap-scan");
+    QTestState *qts = init_tracked(MACHINE KSM ALONE ",backend=null,"
+                                   "run=off,sleep-millisecs=1000");
 
-    if (no_scan) {
-        g_test_skip(no_scan);
-        qtest_quit(qts);
+    if (!qts) {
         return;
     }
     /* All alike. */
