@@ -64,6 +64,15 @@ int ksm_ram_written(KsmEngine *e, KsmBlock *block, size_t first, size_t last,
                                ranges, next);
 }
 
+void ksm_ram_note_poisoned(KsmEngine *e, KsmBlock *block, size_t p)
+{
+    block->figures.poisoned++;
+    ksm_backend_withdraw(&e->twins, block, p);
+    ksm_block_set_page(block, p, (block->pages[p] & KSM_PAGE_MARKED) |
+                                 KSM_PAGE_POISONED);
+    trace_ksm_ram_poisoned(ksm_block_page_host(block, p));
+}
+
 /* Where those of @blocks end that have a page numbered [@at, @at + @n). */
 static uint64_t numbered_to(const KsmBlockList *blocks, uint64_t at, uint64_t n)
 {

@@ -24,6 +24,8 @@ void ksm_ram_disarm(KsmEngine *engine, KsmBlock *block, size_t r, size_t end);
 int ksm_ram_written(KsmEngine *engine, KsmBlock *block, size_t first,
                     size_t last, KsmPageRange ranges[KSM_TRACKER_RANGES],
                     uint64_t *next);
+/* Page @p met a hardware memory error when it was read. */
+void ksm_ram_note_poisoned(KsmEngine *engine, KsmBlock *block, size_t p);
 /* Work on @block if it is eligible; else its reason says why. */
 void ksm_ram_start_block(KsmEngine *engine, KsmBlock *block);
 /* Work on @block no more; its reason says why. */

@@ -8,6 +8,7 @@
  * the tracker found written, once they are left alone.
  */
 #include "qemu/osdep.h"
+#include "ram.h"
 #include "reader.h"
 #include "spot-check.h"
 #include "trace.h"
@@ -99,15 +100,6 @@ static bool note_digest(KsmEngine *e, KsmBlock *block, size_t p,
     }
     ksm_block_set_page(block, p, ksm_page_set_age(page, age));
     return false;
-}
-
-void ksm_reader_note_poisoned(KsmEngine *e, KsmBlock *block, size_t p)
-{
-    block->figures.poisoned++;
-    ksm_backend_withdraw(&e->twins, block, p);
-    ksm_block_set_page(block, p, (block->pages[p] & KSM_PAGE_MARKED) |
-                                 KSM_PAGE_POISONED);
-    trace_ksm_reader_poisoned(ksm_block_page_host(block, p));
 }
 
 /* Digests made with another seed mean nothing any more. */
@@ -225,7 +217,7 @@ static void read_page(Reading *reading, size_t p, uint64_t categories)
         }
         break;
     case KSM_HASH_POISONED:
-        ksm_reader_note_poisoned(e, block, p);
+        ksm_ram_note_poisoned(e, block, p);
         break;
     }
 }

@@ -16,7 +16,5 @@
  * Engine's lock.
  */
 bool ksm_reader_step(KsmEngine *engine, KsmBlock *block, size_t r);
-/* Page @p met a hardware memory error when it was read.  Engine's lock. */
-void ksm_reader_note_poisoned(KsmEngine *engine, KsmBlock *block, size_t p);
 
 #endif

@@ -9,7 +9,6 @@
  */
 #include "qemu/osdep.h"
 #include "ram.h"
-#include "reader.h"
 #include "spot-check.h"
 
 /* Each of a region's pages in turn, not side by side: any prime would do. */
@@ -61,7 +60,7 @@ static bool is_changed(KsmEngine *e, KsmBlock *block, size_t p)
     case KSM_HASH_OK:
         return !(page & KSM_PAGE_HASHED) || (page & KSM_PAGE_DIGEST) != digest;
     default:
-        ksm_reader_note_poisoned(e, block, p);
+        ksm_ram_note_poisoned(e, block, p);
         return false;
     }
 }
