@@ -34,16 +34,15 @@ class Bed(cases.Bed):
 
 
 def settings():
-    found = {**{name: ksmhost.read(name) for name in ksmhost.SETTINGS},
-             ksmhost.PROCESSORS: ksmhost.processors()}
-    return {name: value for name, value in found.items() if value is not None}
+    return {name: value for name, value in ksmhost.read_all().items()
+            if value is not None}
 
 
 def other(name, value):
     """Another value that a setting may have."""
     if name == 'advisor_mode':
         return 'scan-time' if value == 'none' else 'none'
-    if name == ksmhost.PROCESSORS:
+    if name == 'ksmd_processors':
         return value[-1:]
     if name in ('run', 'smart_scan', 'use_zero_pages'):
         return 0 if value else 1
@@ -51,8 +50,8 @@ def other(name, value):
 
 
 def change(name, value):
-    if name == ksmhost.PROCESSORS:
-        os.sched_setaffinity(ksmhost.ksmd_pid(), value)
+    if name in ksmhost.OF_KSMD:
+        ksmhost.OF_KSMD[name][1](ksmhost.ksmd_pid(), value)
     else:
         ksmhost.write(name, value)
 
@@ -122,7 +121,7 @@ def start(bed, **options):
     # Unlike all others, what the advisor sets may be what it was; and there
     # may be one processor only.
     alike = [name for name in now if now[name] == before[name]
-             and name not in ('pages_to_scan', ksmhost.PROCESSORS)]
+             and name not in ('pages_to_scan', *ksmhost.OF_KSMD)]
     check(not alike, f'nothing has changed {alike}')
     return user, before
 

@@ -2,8 +2,8 @@
 """The host's KSM settings: one user at a time, and all put back at the end.
 
 There is one set of KSM settings for all of a host, and one ksmd, which may be
-kept to some processors.  Whoever changes them holds a lock, from before they
-are read until they are as they were.  Both the lock and the duty to put things
+kept to some processors, or be nice.  Whoever changes them holds a lock, from
+before they are read until they are as they were.  Both the lock and the duty to put things
 back are with a process of its own, the keeper.  It waits for the end of a pipe
 that its user holds, so that it does its work however that user ends.  Should
 the keeper be killed too, what it saved is found in a file by the next one.
@@ -40,8 +40,6 @@ SETTINGS = (
     "advisor_max_pages_to_scan", "advisor_target_scan_time", "advisor_mode",
     "run",
 )
-# Beside them: the processors that ksmd may run on.
-PROCESSORS = "ksmd_processors"
 
 
 def missing():
@@ -82,10 +80,28 @@ def ksmd_pid():
     return None
 
 
-def processors():
-    """Those that ksmd may run on; None if it is not to be seen."""
+def get_nice(pid):
+    return os.getpriority(os.PRIO_PROCESS, pid)
+
+
+def set_nice(pid, nice):
+    os.setpriority(os.PRIO_PROCESS, pid, nice)
+
+
+# What else is put back, of ksmd as a process: how it is read, and set.
+OF_KSMD = {
+    "ksmd_processors": (lambda pid: sorted(os.sched_getaffinity(pid)),
+                        os.sched_setaffinity),
+    "ksmd_nice": (get_nice, set_nice),
+}
+
+
+def read_all():
+    """All that is put back, by name; None for what is absent."""
     pid = ksmd_pid()
-    return sorted(os.sched_getaffinity(pid)) if pid else None
+    return {**{name: read(name) for name in SETTINGS},
+            **{name: get(pid) if pid else None
+               for name, (get, _) in OF_KSMD.items()}}
 
 
 @contextlib.contextmanager
@@ -157,8 +173,7 @@ def start_keeper():
         if not held:
             lock_or_wait(lock)
             restore_after_crash()
-        saved = {**{name: read(name) for name in SETTINGS},
-                 PROCESSORS: processors()}
+        saved = read_all()
         keeper = subprocess.Popen(
             [sys.executable, __file__, "--keep", json.dumps(saved),
              "nested" if held else "outermost"],
@@ -204,8 +219,10 @@ def restore(saved):
     for name in SETTINGS:
         if saved[name] is not None and read(name) != saved[name]:
             attempt(write, name, saved[name])
-    if saved.get(PROCESSORS) not in (None, processors()):
-        attempt(os.sched_setaffinity, ksmd_pid(), saved[PROCESSORS])
+    found = read_all()
+    for name, (_, set_it) in OF_KSMD.items():
+        if saved.get(name) not in (None, found[name]):
+            attempt(set_it, ksmd_pid(), saved[name])
 
 
 def attempt(function, *arguments):

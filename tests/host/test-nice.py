@@ -4,7 +4,7 @@
 #
 # SPDX-License-Identifier: GPL-2.0-or-later
 #
-# Usage: test-ksmtuned-nice.py [OPTION]... [CASE]...
+# Usage: test-nice.py [OPTION]... [CASE]...
 #
 # It is the host's ksmd, which finds little to do.
 
@@ -17,7 +17,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / 'vm'))
 
-from ksmtest import cases, ksmhost, sample  # noqa: E402
+from ksmtest import cases, ksmhost  # noqa: E402
 from ksmtest.checks import (  # noqa: E402
     PATIENCE, Skipped, check, check_equal, wait_for)
 from ksmtest.engine import Engine  # noqa: E402
@@ -32,7 +32,7 @@ class Bed(cases.Bed):
 
     def __init__(self, arguments, directory, stack):
         super().__init__(arguments, directory, stack)
-        self.ksmd = sample.ksmd_pid()
+        self.ksmd = ksmhost.ksmd_pid()
         if not self.ksmd:
             raise Skipped('no ksmd to be seen')
         ksmhost.write('run', 0)
@@ -40,7 +40,7 @@ class Bed(cases.Bed):
         check(self.before != NICE, f'ksmd has a nice value of {NICE} before')
 
     def nice(self):
-        return os.getpriority(os.PRIO_PROCESS, self.ksmd)
+        return ksmhost.get_nice(self.ksmd)
 
     def ksmtuned(self, wrapper=()):
         return Ksmtuned(self.arguments.ksmtuned, self.directory,
