@@ -248,9 +248,10 @@ static bool ends_pass(const KsmEngine *e)
 /* The first region from @r on, of some, that is to be marked; else the next. */
 static size_t next_answered(const KsmEngine *e, const KsmBlock *block, size_t r)
 {
-    const size_t end = MIN(r + ANSWER_REGIONS, block->n_regions);
+    const size_t end = ends_pass(e) ? r : MIN(r + ANSWER_REGIONS,
+                                              block->n_regions);
 
-    while (!ends_pass(e) && r < end && !block->regions[r].answered) {
+    while (r < end && !block->regions[r].answered) {
         r++;
     }
     return r;
@@ -326,8 +327,9 @@ static void sleep_after_pass(KsmEngine *e, int64_t now_ns)
 {
     if (e->pass_found > KSM_BUSY_PAGES) {
         ksm_spot_check_paid(e);
-        e->backoff = 0;
-    } else if (e->unread || e->pass_written > KSM_BUSY_PAGES) {
+    }
+    if (e->pass_found > KSM_BUSY_PAGES || e->pass_written > KSM_BUSY_PAGES ||
+        e->unread) {
         e->backoff = 0;
     } else {
         e->backoff = MIN(e->backoff + 1, BACKOFF_MAX);
@@ -561,12 +563,13 @@ bool ksm_pass_step(KsmEngine *e, int64_t now_ns)
         }
         return unmerge_step(e);
     }
-    if (e->phase == KSM_PHASE_UNMERGE || !ksm_state_runs(e)) {
+    if (!ksm_state_runs(e)) {
+        ksm_pass_abandon(e);
+        return false;
+    }
+    if (e->phase == KSM_PHASE_UNMERGE) {
         /* Who wanted it wants it no more. */
         ksm_pass_abandon(e);
-    }
-    if (!ksm_state_runs(e)) {
-        return false;
     }
     if ((e->phase == KSM_PHASE_IDLE || e->phase == KSM_PHASE_SPOT_CHECK) &&
         !begin_phase(e, now_ns)) {

@@ -60,7 +60,7 @@ static bool arm(KsmEngine *e, KsmBlock *block, size_t r)
     return true;
 }
 
-/* Page @p of an armed region is to be read. */
+/* The pass, or the next one, reads page @p of an armed region. */
 static void have_read(KsmBlock *block, size_t p)
 {
     KsmPage page = block->pages[p];

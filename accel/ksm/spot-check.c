@@ -11,7 +11,7 @@
 #include "ram.h"
 #include "spot-check.h"
 
-/* Each of a region's pages in turn, not side by side: any prime would do. */
+/* Each of a region's pages in turn, not side by side: any odd number would. */
 #define STRIDE          197
 /* Seconds between checks of an unarmed region that never rests, less one. */
 #define RESTLESS_MAX    63
@@ -84,13 +84,16 @@ static bool is_in_bulk(KsmEngine *e, KsmBlock *block, size_t r, uint64_t turn)
     return is_suspect(e, block, r, turn) && is_suspect(e, block, r, turn + 1);
 }
 
-/*
- * Have the pass read the unarmed region, or arm it.  If that brings no page to
- * rest, the next check is twice as far away.
- */
-static void make_due(KsmRegion *region)
+/* Unless a page of it comes to rest, the next check is twice as far away. */
+static void check_later(KsmRegion *region)
 {
     region->restless = MIN(region->restless * 2 + 1, RESTLESS_MAX);
+}
+
+/* Have the pass read the unarmed region, or arm it. */
+static void make_due(KsmRegion *region)
+{
+    check_later(region);
     region->interval = 1;
     region->due = 1;
     region->tried = false;
@@ -148,7 +151,7 @@ bool ksm_spot_check_read_again(KsmRegion *region)
     if (region->restless != 1) {
         return false;
     }
-    region->restless = region->restless * 2 + 1;
+    check_later(region);
     return true;
 }
 
