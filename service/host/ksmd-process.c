@@ -54,19 +54,13 @@ bool ksm_ksmd_set_nice(pid_t ksmd, int nice)
     return setpriority(PRIO_PROCESS, ksmd, nice) == 0;
 }
 
-char *ksm_ksmd_find_schedstat(const char *proc_root)
+bool ksm_ksmd_cpu_ns(const char *proc_root, pid_t ksmd, uint64_t *cpu_ns)
 {
-    pid_t ksmd = ksm_ksmd_find(proc_root);
-
-    return ksmd ? g_strdup_printf("%s/%d/schedstat", proc_root, (int)ksmd)
-                : NULL;
-}
-
-bool ksm_ksmd_cpu_ns(const char *schedstat, uint64_t *cpu_ns)
-{
+    g_autofree char *path = g_strdup_printf("%s/%d/schedstat", proc_root,
+                                            (int)ksmd);
     g_autofree char *text = NULL;
 
-    if (!g_file_get_contents(schedstat, &text, NULL, NULL)) {
+    if (!g_file_get_contents(path, &text, NULL, NULL)) {
         return false;
     }
     /* "nanoseconds-on-cpu nanoseconds-waiting timeslices" */

@@ -21,13 +21,7 @@ pid_t ksm_ksmd_find(const char *proc_root);
 bool ksm_ksmd_nice(pid_t ksmd, int *nice);
 bool ksm_ksmd_set_nice(pid_t ksmd, int nice);
 
-/*
- * The path of ksmd's schedstat, which the caller frees.  NULL: there is no
- * ksmd to be seen, as in a PID namespace.  @proc_root has the files of /proc.
- */
-char *ksm_ksmd_find_schedstat(const char *proc_root);
-
-/* Of it: since boot, in nanoseconds.  False: it can't be read. */
-bool ksm_ksmd_cpu_ns(const char *schedstat, uint64_t *cpu_ns);
+/* CPU time since boot, in nanoseconds.  False: it can't be read. */
+bool ksm_ksmd_cpu_ns(const char *proc_root, pid_t ksmd, uint64_t *cpu_ns);
 
 #endif

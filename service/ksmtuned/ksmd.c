@@ -50,8 +50,7 @@ struct KsmtunedKsmd {
     char *sysfs_root;
     char *proc_root;
     char *state_path;
-    char *schedstat_path;       /* of ksmd, NULL if not found */
-    bool schedstat_sought;
+    pid_t process;              /* 0: it can't be seen */
 };
 
 static bool ksmd_is_nice(const char *name)
@@ -59,31 +58,23 @@ static bool ksmd_is_nice(const char *name)
     return !strcmp(name, ksmd_settings[KSMTUNED_KSMD_NICE].name);
 }
 
-/* The host's ksmd.  0: it can't be seen, or the files are not this host's. */
-static pid_t ksmd_process(const KsmtunedKsmd *ksmd)
-{
-    return strcmp(ksmd->sysfs_root, KSM_SYSFS_ROOT) ? 0 :
-           ksm_ksmd_find(ksmd->proc_root);
-}
-
 static char *ksmd_get_nice(const KsmtunedKsmd *ksmd)
 {
-    pid_t process = ksmd_process(ksmd);
     int nice;
 
-    return process && ksm_ksmd_nice(process, &nice) ?
+    /* Elsewhere are the files of a host that is made up. */
+    return ksmd->process && !strcmp(ksmd->sysfs_root, KSM_SYSFS_ROOT) &&
+           ksm_ksmd_nice(ksmd->process, &nice) ?
            g_strdup_printf("%d", nice) : NULL;
 }
 
 static bool ksmd_set_nice(const KsmtunedKsmd *ksmd, const char *value,
                           GError **error)
 {
-    pid_t process = ksmd_process(ksmd);
-
-    if (process && !ksm_ksmd_set_nice(process, atoi(value))) {
+    if (!ksm_ksmd_set_nice(ksmd->process, atoi(value))) {
         g_set_error(error, G_FILE_ERROR, g_file_error_from_errno(errno),
                     "can't set the priority of ksmd, process %d, to nice %s: "
-                    "%s", (int)process, value, g_strerror(errno));
+                    "%s", (int)ksmd->process, value, g_strerror(errno));
         return false;
     }
     return true;
@@ -118,6 +109,7 @@ KsmtunedKsmd *ksmtuned_ksmd_new(const char *sysfs_root, const char *proc_root,
     ksmd->sysfs_root = g_strdup(sysfs_root);
     ksmd->proc_root = g_strdup(proc_root);
     ksmd->state_path = g_strdup(state_path);
+    ksmd->process = ksm_ksmd_find(proc_root);
     return ksmd;
 }
 
@@ -129,7 +121,6 @@ void ksmtuned_ksmd_free(KsmtunedKsmd *ksmd)
     g_free(ksmd->sysfs_root);
     g_free(ksmd->proc_root);
     g_free(ksmd->state_path);
-    g_free(ksmd->schedstat_path);
     g_free(ksmd);
 }
 
@@ -156,16 +147,6 @@ bool ksmtuned_ksmd_probe(KsmtunedKsmd *ksmd)
     return true;
 }
 
-static bool ksmd_cpu_ns(KsmtunedKsmd *ksmd, uint64_t *cpu_ns)
-{
-    if (!ksmd->schedstat_sought) {
-        ksmd->schedstat_sought = true;
-        ksmd->schedstat_path = ksm_ksmd_find_schedstat(ksmd->proc_root);
-    }
-    return ksmd->schedstat_path &&
-           ksm_ksmd_cpu_ns(ksmd->schedstat_path, cpu_ns);
-}
-
 bool ksmtuned_ksmd_runs(const KsmtunedKsmd *ksmd)
 {
     g_autofree char *run = ksmd_get(ksmd, "run");
@@ -176,7 +157,9 @@ bool ksmtuned_ksmd_runs(const KsmtunedKsmd *ksmd)
 void ksmtuned_ksmd_read(KsmtunedKsmd *ksmd, KsmtunedKsmdReadings *readings)
 {
     g_autofree char *scanned = ksmd_get(ksmd, "pages_scanned");
-    bool cpu_known = ksmd_cpu_ns(ksmd, &readings->cpu_ns);
+    bool cpu_known = ksmd->process &&
+                     ksm_ksmd_cpu_ns(ksmd->proc_root, ksmd->process,
+                                     &readings->cpu_ns);
 
     if (!cpu_known) {
         /* During a boost ksmd does nothing but run. */

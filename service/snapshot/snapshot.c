@@ -18,8 +18,8 @@ static KsmFigure meter_read(KsmMeter *meter)
 {
     uint64_t cpu_ns = 0;
 
-    meter->running = meter->schedstat &&
-                     ksm_ksmd_cpu_ns(meter->schedstat, &cpu_ns);
+    meter->running = meter->ksmd &&
+                     ksm_ksmd_cpu_ns(meter->proc_root, meter->ksmd, &cpu_ns);
     meter->cpu_ns = cpu_ns;
     meter->at_us = g_get_monotonic_time();
     return (KsmFigure) { meter->running, cpu_ns };
@@ -39,7 +39,8 @@ static void meter_await_engines(const KsmMeter *meter,
 void ksm_meter_init(KsmMeter *meter, const KsmHost *host)
 {
     *meter = (KsmMeter) {
-        .schedstat = ksm_ksmd_find_schedstat(host->proc_root),
+        .proc_root = host->proc_root,
+        .ksmd = ksm_ksmd_find(host->proc_root),
         .engines = ksm_engines_read(host),
     };
     meter_read(meter);
@@ -56,7 +57,6 @@ void ksm_meter_start(KsmMeter *meter, const KsmHost *host)
 
 void ksm_meter_clear(KsmMeter *meter)
 {
-    g_free(meter->schedstat);
     ksm_engines_free(meter->engines);
 }
 

@@ -12,7 +12,8 @@
 
 /* Measures from one snapshot to the next: ksmd's CPU time, and engines. */
 typedef struct KsmMeter {
-    char *schedstat;            /* NULL: ksmd can't be seen */
+    const char *proc_root;
+    pid_t ksmd;                 /* 0: it can't be seen */
     bool running;               /* cpu_ns and at_us are set */
     uint64_t cpu_ns;
     int64_t at_us;

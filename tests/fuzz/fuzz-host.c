@@ -90,7 +90,8 @@ static size_t host_file_set(const uint8_t *data, size_t size)
 static void check_ksmctl(KsmHost *host)
 {
     KsmMeter meter = {
-        .schedstat = ksm_ksmd_find_schedstat(host->proc_root),
+        .proc_root = host->proc_root,
+        .ksmd = ksm_ksmd_find(host->proc_root),
         .engines = ksm_engines_read(host),
     };
 
