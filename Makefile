@@ -185,8 +185,10 @@ check-sanitize: source original-ksmtuned promtool
 	    $(BUILD)/qemu-sanitize --enable-asan --enable-ubsan
 	ninja -C $(BUILD)/qemu-sanitize
 	meson test -C $(BUILD)/qemu-sanitize -t 8 qtest-x86_64/ksm-test \
-	    qtest-x86_64/ksm-pass-test qtest-x86_64/ksm-rendezvous-test \
-	    test-ksm-budget test-ksm-hasher test-ksm-marks test-ksm-tracker
+	    qtest-x86_64/ksm-pass-test qtest-x86_64/ksm-hint-test \
+	    qtest-x86_64/ksm-free-test qtest-x86_64/ksm-rendezvous-test \
+	    test-ksm-budget test-ksm-hasher test-ksm-hint test-ksm-marks \
+	    test-ksm-tracker
 
 # Only this needs clang.  The build stands beside the others, too.
 FUZZ_DEPS := clang libclang-rt-dev

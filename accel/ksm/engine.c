@@ -10,6 +10,7 @@
 #include "qemu/lockable.h"
 #include "qemu/timer.h"
 #include "engine.h"
+#include "hints.h"
 #include "pass.h"
 #include "pause.h"
 #include "ram.h"
@@ -345,6 +346,7 @@ bool ksm_engine_start(KsmEngine *e, const char *id, AioContext *ctx,
     ksm_hasher_install_sigbus();
     e->timer = aio_timer_new(ctx, QEMU_CLOCK_REALTIME, SCALE_NS, run_slice, e);
     ksm_ram_watch(e);
+    ksm_hints_init(e);
     ksm_engine_kick(e);
     return true;
 }
@@ -383,6 +385,7 @@ void ksm_engine_stop(KsmEngine *e)
     StopRequest request = { .engine = e };
 
     ksm_ram_unwatch(e);
+    ksm_hint_stop();
     qemu_event_init(&request.done, false);
     aio_bh_schedule_oneshot(e->ctx, stop_in_iothread, &request);
     qemu_event_wait(&request.done);
@@ -395,6 +398,7 @@ void ksm_engine_stop(KsmEngine *e)
     free_blocks(&e->blocks);
     free_blocks(&e->leaving);
     ksm_twins_cleanup(&e->twins);
+    ksm_hints_cleanup(e);
     g_free(e->tracker_message);
     g_free(e->backend_message);
     qemu_mutex_destroy(&e->lock);

@@ -15,6 +15,7 @@
 #include "monitor/hmp.h"
 #include "monitor/monitor.h"
 #include "system/stats.h"
+#include "hints.h"
 #include "ksm.h"
 #include "limits.h"
 #include "pause.h"
@@ -53,6 +54,8 @@ static KsmProperties *query_parameters(const KsmObject *ksm)
     out->stable_passes = p->stable_passes;
     out->has_huge_split_threshold = true;
     out->huge_split_threshold = p->huge_split_threshold;
+    out->has_hints = true;
+    out->hints = p->hints;
     return out;
 }
 
@@ -120,6 +123,8 @@ static KsmInfo *query(KsmObject *ksm)
     info->metadata_bytes = ksm_report_metadata(e);
     info->figures = g_new(KsmFigures, 1);
     *info->figures = ksm_ram_figures(e);
+    info->hints = g_new(KsmHintFigures, 1);
+    *info->hints = ksm_hints_figures(e);
     QTAILQ_FOREACH(block, &e->blocks, next) {
         block_info = query_block(block);
         QAPI_LIST_APPEND(tail, block_info);
@@ -205,6 +210,10 @@ void hmp_info_ksm(Monitor *mon, const QDict *qdict)
                    f->pages_tracked, f->pages_hashed, f->pages_submitted,
                    f->pages_twins, f->pages_zero, f->pages_unshared,
                    f->pages_volatile, f->pages_marked);
+    monitor_printf(mon, "hints: taken %" PRIu64 " dropped %" PRIu64
+                   " pages hashed %" PRIu64 " freed %" PRIu64 "\n",
+                   info->hints->taken, info->hints->dropped,
+                   info->hints->pages_hashed, info->hints->pages_freed);
     if (info->has_pages_sharing) {
         monitor_printf(mon, "pages sharing: %" PRIu64 "\n",
                        info->pages_sharing);

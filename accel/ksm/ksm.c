@@ -14,6 +14,7 @@
 #include "qemu/timer.h"
 #include "qom/object_interfaces.h"
 #include "system/ksm.h"
+#include "hints.h"
 #include "ksm.h"
 #include "ram.h"
 
@@ -221,6 +222,23 @@ static void ksm_set_run(Object *obj, bool value, Error **errp)
     unlock_engine(ksm);
 }
 
+static int ksm_get_hints(Object *obj, Error **errp)
+{
+    return KSM(obj)->engine.parameters.hints;
+}
+
+static void ksm_set_hints(Object *obj, int value, Error **errp)
+{
+    KsmObject *ksm = KSM(obj);
+
+    lock_engine(ksm);
+    ksm->engine.parameters.hints = value;
+    if (ksm->running) {
+        ksm_hints_apply(&ksm->engine);
+    }
+    unlock_engine(ksm);
+}
+
 static bool refuse_running(KsmObject *ksm, const char *name, Error **errp)
 {
     if (ksm->running) {
@@ -331,6 +349,7 @@ static void ksm_instance_init(Object *obj)
         .sleep_millisecs = 500,
         .stable_passes = 1,
         .huge_split_threshold = 32,
+        .hints = KSM_HINTS_IO,
     };
 }
 
@@ -372,6 +391,10 @@ static void ksm_class_init(ObjectClass *oc, void *data)
                               NULL);
     object_class_property_set_description(oc, "rendezvous",
         "Socket of ksmtuned");
+    object_class_property_add_enum(oc, "hints", "KsmHints", &KsmHints_lookup,
+                                   ksm_get_hints, ksm_set_hints);
+    object_class_property_set_description(oc, "hints",
+        "Which hints of devices are acted on");
     object_class_property_add_bool(oc, "run", ksm_get_run, ksm_set_run);
     object_class_property_set_description(oc, "run", "Whether passes run");
     for (int i = 0; i < ARRAY_SIZE(numbers); i++) {

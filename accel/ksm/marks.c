@@ -217,7 +217,8 @@ static void set_marked(KsmMarks *marks, KsmBlock *block, size_t first,
             marks->marked++;
             ksm_block_set_page(block, p, page | KSM_PAGE_MARKED);
         } else if (!marked && (page & KSM_PAGE_MARKED)) {
-            ksm_block_set_page(block, p, page & ~KSM_PAGE_MARKED);
+            ksm_block_set_page(block, p,
+                               page & ~(KSM_PAGE_MARKED | KSM_PAGE_REUSED));
         }
     }
 }

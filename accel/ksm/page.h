@@ -55,6 +55,10 @@ typedef uint64_t KsmPage;
 #define KSM_PAGE_HEAT_MAX   7u
 #define KSM_PAGE_HEAT       MAKE_64BIT_MASK(KSM_PAGE_HEAT_SHIFT, \
                                             KSM_PAGE_HEAT_BITS)
+/* Marked, for what it held before. */
+#define KSM_PAGE_REUSED     BIT_ULL(63)
+/* The guest says that it holds nothing; see KsmEngine.frees. */
+#define KSM_PAGE_FREE       BIT_ULL(62)
 /* A page of such heat is volatile: nothing is known of its contents. */
 #define KSM_PAGE_VOLATILE   3u
 /* One that is as hot as can be is looked at once in 1 << this seconds. */
@@ -102,7 +106,7 @@ static inline KsmPage ksm_page_cooled(KsmPage page)
 static inline KsmPage ksm_page_written(KsmPage page)
 {
     page = ksm_page_set_heat(page, ksm_page_heat(page) + 1);
-    return ksm_page_set_age(page, 0) | KSM_PAGE_WRITTEN;
+    return (ksm_page_set_age(page, 0) | KSM_PAGE_WRITTEN) & ~KSM_PAGE_FREE;
 }
 
 /*

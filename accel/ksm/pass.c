@@ -16,6 +16,8 @@
 #include "qemu/cutils.h"
 #include "qemu/timer.h"
 #include "qapi/qapi-events-ksm.h"
+#include "collector.h"
+#include "hints.h"
 #include "pass.h"
 #include "promotion.h"
 #include "ram.h"
@@ -23,15 +25,6 @@
 #include "spot-check.h"
 #include "trace.h"
 
-/*
- * Act on what was written for so long, about, at a time: microseconds, of
- * which these calls take as many.
- */
-#define COLLECT_BUDGET      500
-#define COLLECT_REARM       20
-#define COLLECT_WITHDRAW    1
-/* Look for it in so many regions at a time, which takes some 50 of them. */
-#define COLLECT_REGIONS     32
 /* Withdraw so many pages at a time. */
 #define WITHDRAW_PAGES      1024
 /* sleep_millisecs << this, at most, while passes find few stable pages. */
@@ -67,7 +60,8 @@ void ksm_pass_abandon(KsmEngine *e)
 
 int64_t ksm_pass_next_ns(const KsmEngine *e)
 {
-    int64_t next = MIN(e->next_pass_ns, e->next_spot_ns);
+    int64_t next = MIN(MIN(e->next_pass_ns, e->next_spot_ns),
+                       ksm_hints_next_ns(e));
 
     return e->next_mark_ns ? MIN(e->next_mark_ns, next) : next;
 }
@@ -89,129 +83,6 @@ static bool next_region(KsmEngine *e, KsmBlock **block, size_t *r)
     *block = e->at_block;
     *r = e->at_region;
     return e->at_block != NULL;
-}
-
-/* Returns true if the page is to be armed again. */
-static bool note_written(KsmEngine *e, KsmBlock *block, size_t p, int *budget)
-{
-    const size_t r = ksm_block_region_of(block, p);
-    const KsmPage merged = ksm_backend_tracks(block) ? KSM_PAGE_TWIN
-                                                     : KSM_PAGE_MARKED;
-    const KsmPage old = block->pages[p];
-    KsmPage page = ksm_page_written(old);
-    /* Does READ look at it, unless it is written? */
-    const bool looks = ksm_state_looks_at(e, r, old);
-
-    if (old & KSM_PAGE_POISONED) {
-        return true;
-    }
-    if ((old & KSM_PAGE_WRITTEN) && !looks) {
-        return false;
-    }
-    e->cow_breaks += (old & (merged | KSM_PAGE_WRITTEN)) == merged;
-    if (ksm_page_heat(page) < KSM_PAGE_VOLATILE) {
-        e->pass_written++;
-    } else {
-        *budget -= old & KSM_PAGE_SUBMITTED ? COLLECT_WITHDRAW : 0;
-        ksm_backend_withdraw(&e->twins, block, p);
-        page &= ~(KSM_PAGE_SUBMITTED | KSM_PAGE_TWIN | KSM_PAGE_ZERO |
-                  KSM_PAGE_ZEROPAGE);
-    }
-    ksm_block_set_page(block, p, page);
-    block->regions[r].pending = true;
-    return looks;
-}
-
-static void rearm(KsmEngine *e, KsmBlock *block, size_t p, size_t end,
-                  int *budget)
-{
-    int ret = ksm_backend_tracks(block)
-        ? block->backend->rearm(block, p, end)
-        : ksm_tracker_rearm(&e->tracker,
-                            (uintptr_t)ksm_block_page_host(block, p),
-                            (uintptr_t)ksm_block_page_host(block, end));
-
-    if (ret < 0) {
-        ksm_state_refused(e, -ret);
-    }
-    *budget -= COLLECT_REARM;
-}
-
-/*
- * Note that pages [@p, @end) were written, and arm them again: exactly these,
- * but for hot ones, whose next write is known to come.  Returns the page to go
- * on at, which is not @end if the @budget has run out.
- */
-static size_t collect_written(KsmEngine *e, KsmBlock *block, size_t p,
-                              size_t end, int *budget)
-{
-    size_t from = p;
-
-    for (; p < end && *budget > 0; p++) {
-        if (p - from == KSM_BATCH_PAGES) {
-            rearm(e, block, from, p, budget);
-            from = p;
-            if (*budget <= 0) {
-                break;
-            }
-        }
-        if (note_written(e, block, p, budget)) {
-            continue;
-        }
-        if (p > from) {
-            rearm(e, block, from, p, budget);
-        }
-        from = p + 1;
-    }
-    if (p > from) {
-        rearm(e, block, from, p, budget);
-    }
-    return p;
-}
-
-/* Find what was written in region @r and in armed ones that follow it. */
-static void collect(KsmEngine *e, KsmBlock *block, size_t r)
-{
-    const size_t page_size = qemu_real_host_page_size();
-    const uint64_t host = (uintptr_t)block->host;
-    KsmPageRange ranges[KSM_TRACKER_RANGES];
-    int n, budget = COLLECT_BUDGET;
-    size_t size, p, last, end = r;
-    uint64_t next;
-    uint8_t *start;
-
-    ksm_spot_check(e, block, r);
-    if (ksm_promotion_try(e, block, r)) {
-        /* The next pass reads it. */
-        e->unread = true;
-        e->at_region++;
-        return;
-    }
-    while (end < block->n_regions && end < r + COLLECT_REGIONS &&
-           block->regions[end].armed) {
-        end++;
-    }
-    if (end == r) {
-        e->at_region++;
-        return;
-    }
-    size = ksm_regions_memory(block, r, end, &start);
-    last = (start + size - block->host) / page_size;
-    /* The block may have shrunk since. */
-    p = MIN(MAX((start - block->host) / page_size, e->at_page), last);
-    n = ksm_ram_written(e, block, p, last, ranges, &next);
-    if (n < 0) {
-        ksm_state_refused(e, -n);
-        e->at_region = end;
-        return;
-    }
-    for (int i = 0; i < n && budget > 0; i++) {
-        p = collect_written(e, block, (ranges[i].start - host) / page_size,
-                            (ranges[i].end - host) / page_size, &budget);
-    }
-    e->at_page = budget > 0 ? (next - host) / page_size : p;
-    e->at_region = e->at_page < last ? ksm_block_region_of(block, e->at_page)
-                                     : end;
 }
 
 static bool memory_is_low(void)
@@ -342,11 +213,13 @@ static void sleep_after_pass(KsmEngine *e, int64_t now_ns)
 /* Tell ksmtuned what ksmd is needed for, if that changed. */
 static void demand(KsmEngine *e, uint64_t pages_marked)
 {
-    if (e->marks.marked || pages_marked != e->demanded) {
-        ksm_rendezvous_demand(&e->twins.rendezvous, e->marks.marked,
-                              pages_marked);
+    const uint64_t news = e->marks.marked + e->twins.again;
+
+    if (news || pages_marked != e->demanded) {
+        ksm_rendezvous_demand(&e->twins.rendezvous, news, pages_marked);
         e->demanded = pages_marked;
         e->marks.marked = 0;
+        e->twins.again = 0;
     }
 }
 
@@ -549,28 +422,12 @@ static bool withdraw_step(KsmEngine *e)
     return true;
 }
 
-bool ksm_pass_step(KsmEngine *e, int64_t now_ns)
+/* A step of the phase that a pass, or what is done between two, is in. */
+static bool phase_step(KsmEngine *e, int64_t now_ns)
 {
     KsmBlock *block;
     size_t r;
 
-    if (!QTAILQ_EMPTY(&e->leaving)) {
-        return withdraw_step(e);
-    }
-    if (e->unmerging) {
-        if (e->phase != KSM_PHASE_UNMERGE) {
-            restart_phase(e, KSM_PHASE_UNMERGE);
-        }
-        return unmerge_step(e);
-    }
-    if (!ksm_state_runs(e)) {
-        ksm_pass_abandon(e);
-        return false;
-    }
-    if (e->phase == KSM_PHASE_UNMERGE) {
-        /* Who wanted it wants it no more. */
-        ksm_pass_abandon(e);
-    }
     if ((e->phase == KSM_PHASE_IDLE || e->phase == KSM_PHASE_SPOT_CHECK) &&
         !begin_phase(e, now_ns)) {
         return false;
@@ -594,7 +451,7 @@ bool ksm_pass_step(KsmEngine *e, int64_t now_ns)
         }
         break;
     case KSM_PHASE_COLLECT:
-        collect(e, block, r);
+        ksm_collector_step(e, block, r);
         break;
     case KSM_PHASE_READ:
         if (e->parameters.pages_to_scan &&
@@ -618,4 +475,28 @@ bool ksm_pass_step(KsmEngine *e, int64_t now_ns)
         g_assert_not_reached();
     }
     return true;
+}
+
+bool ksm_pass_step(KsmEngine *e, int64_t now_ns)
+{
+    if (!QTAILQ_EMPTY(&e->leaving)) {
+        return withdraw_step(e);
+    }
+    if (e->unmerging) {
+        if (e->phase != KSM_PHASE_UNMERGE) {
+            restart_phase(e, KSM_PHASE_UNMERGE);
+        }
+        return unmerge_step(e);
+    }
+    if (!ksm_state_runs(e)) {
+        ksm_pass_abandon(e);
+        return false;
+    }
+    if (e->phase == KSM_PHASE_UNMERGE) {
+        /* Who wanted it wants it no more. */
+        ksm_pass_abandon(e);
+    }
+    /* Hints and passes take turns: neither is to wait for all of the other. */
+    e->hinted = !e->hinted && ksm_hints_step(e, now_ns);
+    return e->hinted || phase_step(e, now_ns) || ksm_hints_wait(e);
 }

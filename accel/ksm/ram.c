@@ -64,6 +64,17 @@ int ksm_ram_written(KsmEngine *e, KsmBlock *block, size_t first, size_t last,
                                ranges, next);
 }
 
+void ksm_ram_forget(KsmEngine *e, KsmBlock *block, size_t p)
+{
+    KsmPage page = block->pages[p];
+
+    if (page & ~(KSM_PAGE_MARKED | KSM_PAGE_POISONED)) {
+        ksm_backend_withdraw(&e->twins, block, p);
+        ksm_block_set_page(block, p,
+                           page & (KSM_PAGE_MARKED | KSM_PAGE_POISONED));
+    }
+}
+
 void ksm_ram_note_poisoned(KsmEngine *e, KsmBlock *block, size_t p)
 {
     block->figures.poisoned++;

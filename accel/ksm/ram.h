@@ -24,6 +24,8 @@ void ksm_ram_disarm(KsmEngine *engine, KsmBlock *block, size_t r, size_t end);
 int ksm_ram_written(KsmEngine *engine, KsmBlock *block, size_t first,
                     size_t last, KsmPageRange ranges[KSM_TRACKER_RANGES],
                     uint64_t *next);
+/* Nothing is known of page @p any more, but that it is marked. */
+void ksm_ram_forget(KsmEngine *engine, KsmBlock *block, size_t p);
 /* Page @p met a hardware memory error when it was read. */
 void ksm_ram_note_poisoned(KsmEngine *engine, KsmBlock *block, size_t p);
 /* Work on @block if it is eligible; else its reason says why. */

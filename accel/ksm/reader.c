@@ -14,19 +14,7 @@
 #include "trace.h"
 
 /* What is known of a page whatever it holds. */
-#define KEPT    (KSM_PAGE_MARKED | KSM_PAGE_HEAT)
-
-/* Nothing is known of the page any more, but that it is marked. */
-static void forget(KsmEngine *e, KsmBlock *block, size_t p)
-{
-    KsmPage page = block->pages[p];
-
-    if (page & ~(KSM_PAGE_MARKED | KSM_PAGE_POISONED)) {
-        ksm_backend_withdraw(&e->twins, block, p);
-        ksm_block_set_page(block, p,
-                           page & (KSM_PAGE_MARKED | KSM_PAGE_POISONED));
-    }
-}
+#define KEPT    (KSM_PAGE_MARKED | KSM_PAGE_HEAT | KSM_PAGE_REUSED)
 
 /* What reading a region has brought. */
 typedef struct RegionNews {
@@ -36,10 +24,24 @@ typedef struct RegionNews {
     unsigned found;         /* found stable: submitted, or zero */
 } RegionNews;
 
+/* What is read of a region at once. */
+typedef struct Reading {
+    KsmEngine *e;
+    KsmBlock *block;
+    KsmRegion *region;
+    bool hinted;            /* by a device that has just filled it */
+    RegionNews news;
+    size_t n_candidates;
+    KsmCandidate candidates[KSM_REGION_MAX_PAGES];
+} Reading;
+
 /* The page is zero now. */
-static void note_zero(KsmEngine *e, KsmBlock *block, size_t p, bool stable,
-                      RegionNews *news)
+static void note_zero(Reading *reading, size_t p)
 {
+    KsmEngine *e = reading->e;
+    KsmBlock *block = reading->block;
+    RegionNews *news = &reading->news;
+    const bool stable = reading->region->armed;
     const KsmPage old = block->pages[p];
     KsmPage state = KSM_PAGE_ZERO;
 
@@ -60,9 +62,12 @@ static void note_zero(KsmEngine *e, KsmBlock *block, size_t p, bool stable,
 }
 
 /* The page's @digest is known.  Returns true if it is to be submitted. */
-static bool note_digest(KsmEngine *e, KsmBlock *block, size_t p,
-                        uint64_t digest, bool armed, RegionNews *news)
+static bool note_digest(Reading *reading, size_t p, uint64_t digest)
 {
+    KsmEngine *e = reading->e;
+    KsmBlock *block = reading->block;
+    RegionNews *news = &reading->news;
+    const bool armed = reading->region->armed;
     const KsmPage old = block->pages[p];
     const bool known = old & (KSM_PAGE_HASHED | KSM_PAGE_ZERO);
     const bool same = (old & KSM_PAGE_HASHED) &&
@@ -82,6 +87,7 @@ static bool note_digest(KsmEngine *e, KsmBlock *block, size_t p,
         return ask;
     }
     if (!same) {
+        page |= old & KSM_PAGE_MARKED ? KSM_PAGE_REUSED : 0;
         ksm_backend_withdraw(&e->twins, block, p);
         /* In an armed region the tracker has seen it. */
         e->cow_breaks += known && !armed && (old & KSM_PAGE_MARKED);
@@ -90,10 +96,14 @@ static bool note_digest(KsmEngine *e, KsmBlock *block, size_t p,
     news->changed += known && !same;
     age = same ? ksm_page_age(old) + 1 : 0;
     if (!armed && known) {
-        page = ksm_page_reread(page, same);
+        /* Written once, for all that the device knows. */
+        page = reading->hinted
+            ? ksm_page_set_heat(page, ksm_page_heat(page) + !same)
+            : ksm_page_reread(page, same);
     }
-    if (armed || (age >= e->parameters.stable_passes &&
-                  ksm_page_heat(page) < KSM_PAGE_VOLATILE)) {
+    if (armed ||
+        ((reading->hinted || age >= e->parameters.stable_passes) &&
+         ksm_page_heat(page) < KSM_PAGE_VOLATILE)) {
         news->found++;
         ksm_block_set_page(block, p, page | KSM_PAGE_SUBMITTED);
         return true;
@@ -171,26 +181,15 @@ static int resident(KsmEngine *e, KsmBlock *block, size_t first, size_t last,
                                KSM_REGION_MAX_PAGES, &next);
 }
 
-/* What is read of a region at once. */
-typedef struct Reading {
-    KsmEngine *e;
-    KsmBlock *block;
-    KsmRegion *region;
-    RegionNews news;
-    size_t n_candidates;
-    KsmCandidate candidates[KSM_REGION_MAX_PAGES];
-} Reading;
-
 static void read_page(Reading *reading, size_t p, uint64_t categories)
 {
     KsmEngine *e = reading->e;
     KsmBlock *block = reading->block;
     const KsmHasher *hasher = block->hasher ?: &e->hasher;
-    const bool armed = reading->region->armed;
     const KsmPage page = block->pages[p];
     uint64_t digest = 0;
 
-    if (page & KSM_PAGE_POISONED) {
+    if ((page & KSM_PAGE_POISONED) || ksm_state_is_free(e, page)) {
         return;
     }
     if (categories & KSM_PAGE_IS_PFNZERO) {
@@ -204,14 +203,14 @@ static void read_page(Reading *reading, size_t p, uint64_t categories)
                             qemu_real_host_page_size(), &digest)) {
     case KSM_HASH_ZERO:
         if (!ksm_backend_tracks(block)) {
-            note_zero(e, block, p, armed, &reading->news);
+            note_zero(reading, p);
             break;
         }
         /* To be merged like any other. */
         digest = hasher->zero_digest;
         /* fall through */
     case KSM_HASH_OK:
-        if (note_digest(e, block, p, digest, armed, &reading->news)) {
+        if (note_digest(reading, p, digest)) {
             reading->candidates[reading->n_candidates++] =
                 (KsmCandidate) { digest, p };
         }
@@ -243,14 +242,14 @@ static bool read_run(Reading *reading, size_t first, size_t last)
         size_t end = (ranges[i].end - host) >> block->page_bits;
 
         while (p < start) {
-            forget(reading->e, block, p++);
+            ksm_ram_forget(reading->e, block, p++);
         }
         while (p < end) {
             read_page(reading, p++, ranges[i].categories);
         }
     }
     while (p < last) {
-        forget(reading->e, block, p++);
+        ksm_ram_forget(reading->e, block, p++);
     }
     return true;
 }
@@ -295,6 +294,32 @@ static bool read_due(Reading *reading, size_t r, size_t first, size_t last)
     return ok && (start == last || read_run(reading, start, last));
 }
 
+/* A reading needs no other initialization: it is large. */
+static void begin(Reading *reading, KsmEngine *e, KsmBlock *block, size_t r,
+                  bool hinted)
+{
+    reading->e = e;
+    reading->block = block;
+    reading->region = &block->regions[r];
+    reading->hinted = hinted;
+    reading->news = (RegionNews) { 0 };
+    reading->n_candidates = 0;
+}
+
+/* Submit, and count, what was found in @scanned pages. */
+static void finish(Reading *reading, size_t scanned)
+{
+    KsmEngine *e = reading->e;
+    KsmBlock *block = reading->block;
+    const unsigned hashed = reading->news.hashed;
+
+    submit(e, block, reading->candidates, reading->n_candidates);
+    block->figures.pages_scanned += scanned;
+    block->figures.pages_hashed += hashed;
+    e->pass_hashed += hashed;
+    e->batch_hashed += hashed;
+}
+
 /*
  * Hash those of the region's resident pages that are due: all of an unarmed
  * region, and of an armed one those that were written and then left alone.
@@ -314,18 +339,10 @@ static bool read_region(KsmEngine *e, KsmBlock *block, size_t r)
     ksm_state_next_pages(e, block, r, ksm_backend_tracks(block)
                          ? KSM_BATCH_PAGES : KSM_REGION_MAX_PAGES,
                          &first, &last);
-    reading.e = e;
-    reading.block = block;
-    reading.region = region;
-    reading.news = (RegionNews) { 0 };
-    reading.n_candidates = 0;
+    begin(&reading, e, block, r, false);
     ok = region->armed ? read_due(&reading, r, first, last)
                        : read_run(&reading, first, last);
-    submit(e, block, reading.candidates, reading.n_candidates);
-    block->figures.pages_scanned += last - first;
-    block->figures.pages_hashed += news->hashed;
-    e->pass_hashed += news->hashed;
-    e->batch_hashed += news->hashed;
+    finish(&reading, last - first);
     e->pass_found += news->found;
     if (!ok) {
         /* The next pass tries again. */
@@ -369,7 +386,8 @@ static void rehash(KsmEngine *e, KsmBlock *block, size_t r)
     for (size_t p = first; p < last; p++) {
         KsmPage page = block->pages[p];
 
-        if (page & (KSM_PAGE_WRITTEN | KSM_PAGE_POISONED)) {
+        if ((page & (KSM_PAGE_WRITTEN | KSM_PAGE_POISONED)) ||
+            ksm_state_is_free(e, page)) {
             continue;
         }
         page = ksm_page_cooled(page);
@@ -412,4 +430,28 @@ bool ksm_reader_step(KsmEngine *e, KsmBlock *block, size_t r)
     }
     return !(region->armed ? region->pending : !region->due) ||
            read_region(e, block, r);
+}
+
+unsigned ksm_reader_hinted(KsmEngine *e, KsmBlock *block, size_t r,
+                           size_t first, size_t last)
+{
+    KSM_UNINITIALIZED Reading reading;
+    size_t start = first;
+    bool ok = true;
+
+    begin(&reading, e, block, r, true);
+    for (size_t p = first; p < last && ok; p++) {
+        const KsmPage page = block->pages[p];
+
+        if (ksm_page_heat(page) >= KSM_PAGE_VOLATILE ||
+            (page & KSM_PAGE_POISONED)) {
+            ok = start == p || read_run(&reading, start, p);
+            start = p + 1;
+        }
+    }
+    if (ok && start < last) {
+        read_run(&reading, start, last);
+    }
+    finish(&reading, last - first);
+    return reading.news.hashed;
 }

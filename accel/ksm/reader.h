@@ -17,4 +17,12 @@
  */
 bool ksm_reader_step(KsmEngine *engine, KsmBlock *block, size_t r);
 
+/*
+ * A device has filled pages [@first, @last) of region @r: hash and submit them
+ * now, but for those that are volatile.  If the region is armed, they were
+ * noted as written.  Returns how many were hashed.  Engine's lock.
+ */
+unsigned ksm_reader_hinted(KsmEngine *engine, KsmBlock *block, size_t r,
+                           size_t first, size_t last);
+
 #endif

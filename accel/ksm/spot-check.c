@@ -44,7 +44,7 @@ static bool is_changed(KsmEngine *e, KsmBlock *block, size_t p)
     KsmPageRange range;
     uint64_t next, digest;
 
-    if ((page & KSM_PAGE_POISONED) ||
+    if ((page & KSM_PAGE_POISONED) || ksm_state_is_free(e, page) ||
         ksm_pagemap_present(&e->pagemap, host,
                             host + qemu_real_host_page_size(), &range, 1,
                             &next) != 1) {

@@ -12,6 +12,8 @@
 #define ACCEL_KSM_STATE_H
 
 #include "block/aio.h"
+#include "hw/ksm-hint.h"
+#include "qemu/notify.h"
 #include "qemu/thread.h"
 #include "backend.h"
 #include "budget.h"
@@ -27,6 +29,7 @@ typedef struct KsmParameters {
     uint64_t pages_to_scan;         /* 0: no limit */
     uint32_t stable_passes;
     uint32_t huge_split_threshold;
+    KsmHints hints;
 } KsmParameters;
 
 /* All regions are gone through once in each phase. */
@@ -44,6 +47,20 @@ typedef struct KsmPlace {
     KsmBlock *block;                /* NULL: it is done */
     size_t region;
 } KsmPlace;
+
+/* Hints that wait: a stack, since the newest are acted on first. */
+#define KSM_HINT_STACK          8192
+
+typedef struct KsmHintStack {
+    KsmHint *hints;                 /* [KSM_HINT_STACK], oldest first */
+    unsigned n;
+    int64_t next_ns;                /* when to take more of them */
+    uint64_t taken;
+    uint64_t dropped;               /* of those, as they were too many */
+    uint64_t dropped_before;        /* by devices, for other objects */
+    uint64_t pages;                 /* hashed because of hints, */
+    uint64_t pages_freed;           /* or forgotten */
+} KsmHintStack;
 
 /* Who wants the guest to have all of its pages again. */
 #define KSM_UNMERGE_USER        1u  /* by ksm-unmerge */
@@ -71,6 +88,10 @@ typedef struct KsmEngine {
     KsmBlockList blocks;
     KsmBlockList leaving;           /* records that are yet to be withdrawn */
     KsmFigures removed;             /* cumulative, of blocks that are gone */
+    KsmHintStack hints;
+    bool hinted;                    /* the last step was one of hints */
+    bool frees;                     /* KSM_PAGE_FREE means something */
+    NotifierWithReturn precopy;     /* migration ends, and that with it */
     bool late;                      /* QEMU has marked RAM that is added now */
 
     KsmPhase phase;
@@ -147,6 +168,12 @@ static inline bool ksm_state_is_turn(const KsmEngine *engine, size_t r,
 {
     return (engine->seconds + r) / pause !=
            (engine->seconds_before + r) / pause;
+}
+
+/* Does the guest say that @page holds nothing?  Then nobody reads it. */
+static inline bool ksm_state_is_free(const KsmEngine *engine, KsmPage page)
+{
+    return (page & KSM_PAGE_FREE) && engine->frees;
 }
 
 /* Is this pass the first one that begins in its second? */

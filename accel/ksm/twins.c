@@ -57,6 +57,10 @@ bool ksm_twins_answer(KsmTwins *twins, uint32_t number, uint64_t digest,
         if (now == old) {
             return false;
         }
+        if (twin && (old & KSM_PAGE_REUSED)) {
+            now &= ~KSM_PAGE_REUSED;
+            twins->again++;
+        }
         ksm_block_set_page(block, page, now);
         block->regions[ksm_block_region_of(block, page)].answered = true;
         return true;

@@ -22,6 +22,8 @@ typedef struct KsmTwins {
     KsmBlockList *blocks;   /* where answers go to */
     KsmRendezvous rendezvous;
     KsmIndex *own;          /* NULL while the rendezvous is connected */
+    /* Pages that were marked, and gained a twin for other contents since. */
+    uint64_t again;
 } KsmTwins;
 
 /* Starts with an own index. */

@@ -45,6 +45,7 @@ static const ObjectProperty object_properties[] = {
     { "pages-to-scan", NULL, 0, INT64_MAX },
     { "stable-passes", NULL, 1, 7 },
     { "huge-split-threshold", NULL, 1, 512 },
+    { "hints", "off io" },
     { NULL }
 };
 

@@ -100,7 +100,10 @@ typedef struct KsmFrameEntry {
 
 /* What the engine wants of ksmd; sent when it changed. */
 typedef struct KsmFrameDemand {
-    /* Pages that the engine has marked mergeable since its last DEMAND. */
+    /*
+     * Pages that ksmd is needed for since the last DEMAND: marked mergeable, or
+     * marked before, and with other contents that have a twin.
+     */
     uint64_t marked;
     /* Pages that are marked now, merged or not. */
     uint64_t total;

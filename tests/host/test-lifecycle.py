@@ -52,6 +52,40 @@ def test_balloon(bed):
     guest.wait_engine_works()
 
 
+def test_free_page_hinting(bed):
+    """a guest names free pages while it migrates; they are forgotten"""
+    balloon = ('-object', 'iothread,id=io0', '-device',
+               'virtio-balloon,free-page-hint=on,iothread=io0')
+    source = bed.busy('source', extra=balloon)
+    life.migrate(bed, source, extra=balloon)
+    hints = source.ksm()['hints']
+    check(hints['pages-freed'], f'no page was called free: {hints}')
+
+
+DISK_MIB = 256
+
+
+def test_disk_reads(bed):
+    """guests read one disk, more than they have room for, and verify it"""
+    image = bed.directory / 'disk.img'
+    image.write_bytes(os.urandom(DISK_MIB << 20))
+    disk = ('-drive', f'if=none,id=disk,format=raw,readonly=on,file={image}',
+            '-device', 'virtio-blk-pci,drive=disk')
+    guests = [bed.busy(f'guest-{number}', number=number,
+                       workload='verify-disk', extra=disk)
+              for number in range(2)]
+    bed.enter(ksmhost.ksmd(1000, 20))
+    for guest in guests:
+        guest.wait_merged(1000)
+    for _ in range(3):
+        for guest in guests:
+            guest.wait_more_checked()
+    for guest in guests:
+        check(guest.ksm()['hints']['pages-hashed'] > 1000,
+              f"{guest.name}: hints {guest.ksm()['hints']}")
+        guest.wait_engine_works()
+
+
 def test_hotplug(bed):
     """memory plugged and unplugged"""
     guest = bed.busy(machine='q35',

@@ -12,11 +12,12 @@
 typedef struct Daemon {
     QTestState *qts;
     int fd;
+    KsmFrameDemand demand;  /* the last that was received */
 } Daemon;
 
 static Daemon daemon_start(const char *options)
 {
-    Daemon d;
+    Daemon d = { 0 };
     int fds[2];
     struct timeval timeout = { .tv_sec = 10 };
     int buffer = 4096;
@@ -84,6 +85,9 @@ static KsmFrameHeader daemon_receive(Daemon *d,
                         header.length);
     }
     g_assert_cmpint(ksm_wire_check_payload(&header, payload), ==, KSM_WIRE_OK);
+    if (header.type == KSM_FRAME_DEMAND) {
+        memcpy(&d->demand, payload, sizeof(d->demand));
+    }
     return header;
 }
 
@@ -207,6 +211,70 @@ static void test_late_twins(void)
     g_assert_cmpuint(ksm_figure(d.qts, "pc.ram", "pages-marked"), >=,
                      marked + 2);
     g_assert_cmpint(full_scans(&d), ==, scans);
+    qtest_quit(d.qts);
+    close(d.fd);
+}
+
+/*
+ * Receives until @page is published, and not with digest @but, and says that it
+ * has a twin.  Returns its digest.
+ */
+static uint64_t daemon_twin(Daemon *d, uint32_t page, uint64_t but)
+{
+    g_autofree KsmFrameEntry *entries = g_malloc(KSM_WIRE_MAX_PAYLOAD);
+
+    while (true) {
+        KsmFrameHeader header = daemon_receive(d, (uint8_t *)entries);
+
+        for (int i = 0; header.type == KSM_FRAME_PUBLISH &&
+                        i < header.length / sizeof(*entries); i++) {
+            if (entries[i].page == page && entries[i].digest != but) {
+                entries[i].flags = KSM_ENTRY_TWIN;
+                daemon_send(d, KSM_FRAME_TWINS, &entries[i],
+                            sizeof(entries[i]));
+                return entries[i].digest;
+            }
+        }
+    }
+}
+
+/* The next demand; what else comes is left out. */
+static void daemon_demand(Daemon *d)
+{
+    g_autofree uint8_t *payload = g_malloc(KSM_WIRE_MAX_PAYLOAD);
+
+    while (daemon_receive(d, payload).type != KSM_FRAME_DEMAND) {
+        /* go on */
+    }
+}
+
+/* A marked page that holds something else, with a twin, needs ksmd again. */
+static void test_reused(void)
+{
+    Daemon d = daemon_start(",huge-split-threshold=1");
+    g_autofree char *no_ksm = ksm_limit_message(d.qts, "no-ksm");
+    const uint32_t page = BASE / PAGE;
+    uint64_t digest, before;
+
+    if (no_ksm) {
+        g_test_skip(no_ksm);
+        qtest_quit(d.qts);
+        close(d.fd);
+        return;
+    }
+    ksm_write_page(d.qts, BASE, 1);
+    daemon_welcome(&d, KSM_WIRE_VERSION);
+    digest = daemon_twin(&d, page, 0);
+    ksm_wait_figure(d.qts, "pages-twins", 1);
+    /* Marked, and armed. */
+    ksm_wait_passes(d.qts, 2);
+    ksm_write_page(d.qts, BASE, 2);
+    daemon_twin(&d, page, digest);
+    do {
+        /* What was newly marked, as zero pages are, is so many more in all. */
+        before = d.demand.total;
+        daemon_demand(&d);
+    } while (d.demand.marked <= d.demand.total - before);
     qtest_quit(d.qts);
     close(d.fd);
 }
@@ -488,6 +556,7 @@ int main(int argc, char **argv)
 #define ADD(name) qtest_add_func("/ksm/rendezvous/" #name, test_ ## name)
     ADD(twins);
     ADD(late_twins);
+    ADD(reused);
     ADD(report);
     ADD(no_report);
     ADD(budget);

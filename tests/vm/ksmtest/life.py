@@ -16,9 +16,9 @@ def set_capabilities(guest, *capabilities):
         {"capability": name, "state": True} for name in capabilities]})
 
 
-def migrate(bed, source, capabilities=(), postcopy=False):
+def migrate(bed, source, capabilities=(), postcopy=False, extra=()):
     """A guest from one QEMU to another, which is returned."""
-    target = bed.start("target", extra=("-incoming", "defer"))
+    target = bed.start("target", extra=("-incoming", "defer", *extra))
     for guest in (source, target):
         if capabilities:
             set_capabilities(guest, *capabilities)
