@@ -62,6 +62,14 @@ def process_pss(pid):
     return int(re.search(r"^Pss: +(\d+)", text, re.M)[1]) * 1024
 
 
+def process_shared(pid):
+    """Bytes that a process has less of its own than it has mapped."""
+    text = Path(f"/proc/{pid}/smaps_rollup").read_text()
+    rss, pss = (int(re.search(rf"^{name}: +(\d+)", text, re.M)[1])
+                for name in ("Rss", "Pss"))
+    return (rss - pss) * 1024
+
+
 def memory_available():
     """MemAvailable of the host, in bytes, and what it leaves out.
 

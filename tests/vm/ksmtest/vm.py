@@ -152,10 +152,22 @@ class VM:
         """Presses and releases a key of its keyboard."""
         self.execute("send-key", {"keys": [{"type": "qcode", "data": key}]})
 
+    def type(self, text):
+        """Types letters and digits, and ends the line."""
+        for key in text:
+            self.press(key)
+        self.press("ret")
+
     def file_sums(self):
         """Checksums of its files, one for each time that it was asked."""
         return re.findall(r"^files (\w+)",
                           self.console.read_text(errors="replace"), re.M)
+
+    def disk_sum(self):
+        """The checksum that it said last of what it has read; or None."""
+        return (re.findall(r"^disk sum (\w+)",
+                           self.console.read_text(errors="replace"), re.M)
+                or [None])[-1]
 
     def wait_console(self, text, timeout):
         """Waits until the guest has printed TEXT; VMError if it doesn't."""
