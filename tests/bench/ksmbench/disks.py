@@ -6,7 +6,7 @@ import hashlib
 import time
 
 from ksmtest import emulated, ksmhost, sample
-from ksmtest.checks import Failure, check_equal, wait_for
+from ksmtest.checks import check_equal, wait_for
 from ksmtest.vm import GUEST_UP, VM
 
 from . import filled, ways
@@ -15,7 +15,6 @@ from .filled import MIB, PAGE
 from .rows import Target, row
 
 ROWS = {
-    # Over what others have saved at the end of each moment.
     "disk-reads": Target(2, "least"),
     "disk-reads/hints": Target(1.3, "least"),
     "disk-reads/react": Target(2),
@@ -150,7 +149,7 @@ class Guests:
         for guest in self._guests:
             guest.wait_console(f"disk read {end // PART_MIB}", BOOT_SECONDS)
             guest.type("")
-            wait_for(lambda: guest.disk_sum(), f"{guest.name} to sum up")
+            wait_for(guest.disk_sum, f"{guest.name} to sum up")
             check_equal(guest.disk_sum(), wanted, f"the sum of {guest.name}")
 
 

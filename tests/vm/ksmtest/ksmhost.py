@@ -3,10 +3,11 @@
 
 There is one set of KSM settings for all of a host, and one ksmd, which may be
 kept to some processors, or be nice.  Whoever changes them holds a lock, from
-before they are read until they are as they were.  Both the lock and the duty to put things
-back are with a process of its own, the keeper.  It waits for the end of a pipe
-that its user holds, so that it does its work however that user ends.  Should
-the keeper be killed too, what it saved is found in a file by the next one.
+before they are read until they are as they were.  Both the lock and the duty
+to put things back are with a process of its own, the keeper.  It waits for the
+end of a pipe that its user holds, so that it does its work however that user
+ends.  Should the keeper be killed too, what it saved is found in a file by the
+next one.
 
 As a command it guards any other one:
 

@@ -56,18 +56,22 @@ def memory(pid, ranges):
     return pss * 1024, huge * 1024
 
 
+def process_memory(pid):
+    """Of all of a process, in bytes: (RSS, PSS)."""
+    text = Path(f"/proc/{pid}/smaps_rollup").read_text()
+    return tuple(int(re.search(rf"^{name}: +(\d+)", text, re.M)[1]) * 1024
+                 for name in ("Rss", "Pss"))
+
+
 def process_pss(pid):
     """PSS of all of a process, in bytes."""
-    text = Path(f"/proc/{pid}/smaps_rollup").read_text()
-    return int(re.search(r"^Pss: +(\d+)", text, re.M)[1]) * 1024
+    return process_memory(pid)[1]
 
 
 def process_shared(pid):
     """Bytes that a process has less of its own than it has mapped."""
-    text = Path(f"/proc/{pid}/smaps_rollup").read_text()
-    rss, pss = (int(re.search(rf"^{name}: +(\d+)", text, re.M)[1])
-                for name in ("Rss", "Pss"))
-    return (rss - pss) * 1024
+    rss, pss = process_memory(pid)
+    return rss - pss
 
 
 def memory_available():
