@@ -27,7 +27,8 @@ from unittest import mock
 TOP = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(TOP / 'tests/vm'), str(TOP / 'tests/bench')]
 
-from ksmbench import guests, hot, machine, nested, rows, rst  # noqa: E402
+from ksmbench import (  # noqa: E402
+    disks, guests, hot, machine, nested, rows, rst)
 from ksmbench.bench import Merging  # noqa: E402
 from ksmbench.filled import Filling  # noqa: E402
 from ksmbench.report import Report  # noqa: E402
@@ -146,7 +147,7 @@ def test_trial(bed):
         raise Skipped(ksmhost.missing())
     asked = bed.bench('--list', '--trial').stdout.split()
     check(set(programs.script(SCRIPT).all_rows()) - set(asked)
-          == {name for benchmark in (guests, nested)
+          == {name for benchmark in (disks, guests, nested)
               for name in benchmark.ROWS}, f'rows of a trial: {asked}')
     process = bed.bench('--trial')
     check_equal(process.returncode, 0, f'status; {process.stdout}')

@@ -6,7 +6,7 @@ import hashlib
 import time
 
 from ksmtest import emulated, ksmhost, sample
-from ksmtest.checks import check_equal, wait_for
+from ksmtest.checks import check, check_equal, wait_for
 from ksmtest.vm import GUEST_UP, VM
 
 from . import filled, ways
@@ -30,7 +30,6 @@ SECONDS = 20
 SUM_MIB = 64
 REST = 5
 LOOK = 0.5
-LIMIT = 30
 BOOT_SECONDS = 120
 SHARE = 0.95
 
@@ -99,31 +98,38 @@ class Guests:
                    for guest in self._guests)
 
     def wait_rest(self):
-        """Until what they have alike is merged."""
+        """Until what they have alike is merged: all (moment, saved) seen."""
         since, last = time.monotonic(), 0
+        seen = []
         while time.monotonic() < since + REST:
-            time.sleep(LOOK)
+            time.sleep(LOOK / 10)
             saved = self.saved()
+            seen.append((time.monotonic(), saved))
             if abs(saved - last) > MIB:
-                since, last = time.monotonic(), saved
+                since, last = seen[-1]
+        return seen
 
     def react(self):
         """One reads, and later the other: seconds until that is merged."""
         parts = REACT_MIB // PART_MIB
+        saved = []
         for guest in self._guests:
-            self.wait_rest()
+            saved.append(self.wait_rest()[-1][1])
             guest.type(str(parts))
             guest.wait_console(f"disk read {parts}", BOOT_SECONDS)
             start = time.monotonic()
-        # What was merged where it was read to is saved no more.
-        least = saved = self.saved()
-        while saved < least + SHARE * REACT_MIB * MIB:
-            if time.monotonic() > start + LIMIT:
-                return None
-            time.sleep(LOOK / 10)
-            saved = self.saved()
-            least = min(least, saved)
-        return time.monotonic() - start
+        seen = self.wait_rest()
+        # Each took as much that was merged before, to read to it.
+        taken = saved[0] - saved[1]
+        gained = seen[-1][1] - (saved[1] - taken)
+        wanted = REACT_MIB * MIB
+        check(abs(gained - wanted) < wanted / 4,
+              f"{gained / MIB:.1f} MiB are merged of {REACT_MIB} that both "
+              f"have read; saved were {[value / MIB for value in saved]} MiB")
+        # Some of it may be merged before all is read.
+        enough = seen[-1][1] - (1 - SHARE) * wanted
+        return next(moment for moment, value in seen
+                    if value >= enough) - start
 
     def stream(self, keep_pace):
         """Both read, and go on: (MiB saved on average, cores used)."""

@@ -27,9 +27,9 @@ class Measured:
         """Bytes of guest memory that would be in use if none was saved."""
         return self.figures["bytes_after"] + self.figures["bytes_saved"]
 
-    def seconds_up_to(self, part, plain):
-        """Seconds until PART of what PLAIN saves was saved; None if never."""
-        reached = self._merging.up_to(part * plain.get("bytes_saved"))
+    def seconds_up_to(self, saved):
+        """Seconds until so many bytes were saved; None if never."""
+        reached = self._merging.up_to(saved)
         return reached and reached["seconds"]
 
     def cpu_up_to(self, saved):
@@ -53,9 +53,9 @@ def of_round(engine, plain):
     """The figures of a round; None stands for what was not measured."""
     goal = GOAL * (plain.get("bytes_saved") or engine.get("bytes_saved") or 0)
     engine_goal = goal
-    if engine.get("backend") == "ksmfs" and plain.get("bytes_saved"):
-        # Huge pages make plain guests take more at first, which is no merit
-        # of what saves it again: the goal is that as little is left in use.
+    if plain.get("bytes_saved") and engine.figures:
+        # What guests take at first varies, and is more with huge pages, which
+        # is no merit of what saves it again: as little is to be left in use.
         engine_goal -= plain.unmerged() - engine.unmerged()
     engine_cpu = engine.cpu_up_to(engine_goal)
     plain_cpu = plain.cpu_up_to(goal)
@@ -139,13 +139,14 @@ def show_table(terminal, report):
         row(f"memory saved ({'ksmfs; ' if ksmfs else ''}PSS), MiB", "{:.1f}",
             "bytes_saved", "plain_bytes_saved", MIB),
         *([row("available memory is more by, MiB", "{:.1f}",
-               "available_bytes_saved", "plain_available_bytes_saved", MIB),
-           row("guest memory left in use, MiB", "{:.1f}", "bytes_used",
-               "plain_bytes_used", MIB)] if ksmfs else []),
+               "available_bytes_saved", "plain_available_bytes_saved", MIB)]
+          if ksmfs else []),
+        row("guest memory left in use, MiB", "{:.1f}", "bytes_used",
+            "plain_bytes_used", MIB),
         row(f"pages_sharing ({'ksmfs; ' if ksmfs else ''}KSM)", "{:.0f}",
             "pages_sharing", "plain_pages_sharing"),
-        row("CPU until as little is left, s" if ksmfs and peer == "plain"
-            else f"CPU to {GOAL:.0%} of {peer}'s savings, s", "{:.3f}",
+        row(f"CPU to {GOAL:.0%} of its savings, s" if peer == "engine"
+            else "CPU until as little is left, s", "{:.3f}",
             total_cpu, "plain_ksmd_cpu_seconds", compare=reached),
         *([] if ksmfs else [
             row("  engine", "{:.3f}", "engine_cpu_seconds"),
@@ -167,9 +168,9 @@ def show_table(terminal, report):
         terminal.say(line)
     terminal.say()
     if peer == "plain" and report["bytes_saved"] and not reached:
-        terminal.say(yellow(f"less than {GOAL:.0%} of plain's savings in a "
-                            "round: CPU times are not compared, that of the "
-                            "engine is all that it used there"))
+        terminal.say(yellow(f"more is left in a round than at {GOAL:.0%} of "
+                            "plain's savings: CPU times are not compared, that "
+                            "of the engine is all that it used there"))
 
 
 def show_mergeable(terminal, report):
