@@ -48,7 +48,9 @@ static bool ksmd_merge(KsmBlock *block, size_t first, size_t last)
 
 static bool ksmd_unmerge(KsmBlock *block, size_t first, size_t last)
 {
-    return ksmd_advise(block, first, last, QEMU_MADV_UNMERGEABLE);
+    /* A kernel without KSM knows no such advice, and has nothing merged. */
+    return ksmd_advise(block, first, last, QEMU_MADV_UNMERGEABLE) ||
+           errno == EINVAL;
 }
 
 static const KsmBackend ksmd_backend = {

@@ -76,8 +76,32 @@ void ksm_block_start(KsmBlock *block, uint32_t first)
     }
 }
 
+/* What is advised of pages from @page on. */
+static void forget_advised(KsmBlock *block, size_t page)
+{
+    const size_t n = regions_of(block, block->max_size);
+    size_t r = ksm_block_region_of(block, page);
+    KsmAdvisedPages *advised = block->regions[r].advised;
+    size_t first, last;
+
+    ksm_region_pages(block, r, &first, &last);
+    if (advised && page > first) {
+        bitmap_clear(advised->never, page - first,
+                     KSM_REGION_MAX_PAGES - (page - first));
+        bitmap_clear(advised->rewritten, page - first,
+                     KSM_REGION_MAX_PAGES - (page - first));
+        r++;
+    }
+    for (; r < n; r++) {
+        g_clear_pointer(&block->regions[r].advised, g_free);
+    }
+}
+
 void ksm_block_stop(KsmBlock *block)
 {
+    if (block->regions) {
+        forget_advised(block, 0);
+    }
     block->eligible = false;
     block->n_pages = block->n_regions = 0;
     g_clear_pointer(&block->pages, g_free);
@@ -106,6 +130,9 @@ void ksm_block_resize(KsmBlock *block, uint64_t size)
     }
     for (size_t p = n_pages; p < block->n_pages; p++) {
         ksm_block_set_page(block, p, 0);
+    }
+    if (n_pages < block->n_pages) {
+        forget_advised(block, n_pages);
     }
     block->n_pages = n_pages;
     block->n_regions = regions_of(block, size);
@@ -300,6 +327,9 @@ size_t ksm_block_metadata(const KsmBlock *block)
     }
     if (block->regions) {
         bytes += regions_of(block, block->max_size) * sizeof(KsmRegion);
+    }
+    for (size_t r = 0; r < block->n_regions; r++) {
+        bytes += block->regions[r].advised ? sizeof(KsmAdvisedPages) : 0;
     }
     return bytes;
 }

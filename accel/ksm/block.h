@@ -14,6 +14,7 @@
 
 #include "exec/ramlist.h"
 #include "qapi/qapi-types-ksm.h"
+#include "qemu/bitmap.h"
 #include "qemu/queue.h"
 #include "hasher.h"
 
@@ -35,7 +36,20 @@
  */
 #define KSM_REHASH_INTERVAL     256
 
+/* What the guest advises of the pages of a region; bit 0 is its first one. */
+typedef struct KsmAdvisedPages {
+    DECLARE_BITMAP(never, KSM_REGION_MAX_PAGES);    /* to be merged */
+    DECLARE_BITMAP(rewritten, KSM_REGION_MAX_PAGES);    /* all the time */
+    /* Of those never to be merged: they have memory of their own. */
+    DECLARE_BITMAP(apart, KSM_REGION_MAX_PAGES);
+    /* They were excluded before, for a memory error. */
+    DECLARE_BITMAP(poisoned, KSM_REGION_MAX_PAGES);
+    uint16_t n_never;
+    uint16_t n_rewritten;
+} KsmAdvisedPages;
+
 typedef struct KsmRegion {
+    KsmAdvisedPages *advised;   /* NULL: nothing.  See advice.c. */
     /* Pages with these flags: what the page records say, counted. */
     uint16_t twins;
     uint16_t zeros;

@@ -30,8 +30,9 @@ static bool note_written(KsmEngine *e, KsmBlock *block, size_t p, int *budget)
     /* Does READ look at it, unless it is written? */
     const bool looks = ksm_state_looks_at(e, r, old);
 
-    if (old & KSM_PAGE_POISONED) {
-        return true;
+    if (old & KSM_PAGE_EXCLUDED) {
+        /* That it is written is of no interest, nor to be found again. */
+        return false;
     }
     if ((old & KSM_PAGE_WRITTEN) && !looks) {
         return false;

@@ -9,6 +9,7 @@
 #include "qemu/guest-random.h"
 #include "qemu/lockable.h"
 #include "qemu/timer.h"
+#include "advice.h"
 #include "engine.h"
 #include "hints.h"
 #include "pass.h"
@@ -99,10 +100,13 @@ static void run_slice(void *opaque)
     }
     do {
         more = ksm_rendezvous_run(&e->twins.rendezvous);
-        for (int i = 0; (!paused || withdraws) && i < SLICE_STEPS &&
-                        t - start < KSM_SLICE_NS / 2; i++) {
-            bool worked = ksm_pass_step(e, t);
+        for (int i = 0; i < SLICE_STEPS && t - start < KSM_SLICE_NS / 2; i++) {
+            /* The guest relies on it. */
+            bool worked = ksm_advice_step(e);
 
+            if (withdraws || !(paused || ksm_advice_is_fresh(e))) {
+                worked |= ksm_pass_step(e, t);
+            }
             more |= worked;
             t = now();
             withdraws = e->unmerging & KSM_UNMERGE_SNAPSHOT;
@@ -134,6 +138,9 @@ static void run_slice(void *opaque)
         if (!paused && !QTAILQ_EMPTY(&e->leaving)) {
             /* For the socket, too: no pass begins before. */
             wake = t + 10 * SCALE_MS;
+        }
+        if (!ksm_advice_is_done(e)) {
+            wake = MIN(wake, t + 10 * SCALE_MS);
         }
         wake = MAX(wake, t + ksm_budget_delay(&e->budget, t));
     }
@@ -253,6 +260,28 @@ void ksm_engine_unmerge(KsmEngine *e)
     ksm_engine_kick(e);
 }
 
+void ksm_engine_advise(KsmEngine *e, const KsmAdvisedRange *ranges, size_t n)
+{
+    g_autofree KsmAdvisedRange *copy = g_memdup2(ranges,
+                                                 n * sizeof(ranges[0]));
+
+    WITH_QEMU_LOCK_GUARD(&e->lock) {
+        copy = ksm_advice_set(e, copy, n);
+    }
+    ksm_engine_kick(e);
+}
+
+bool ksm_engine_end_advice(KsmEngine *e)
+{
+    bool more = true;
+
+    while (more) {
+        QEMU_LOCK_GUARD(&e->lock);
+        more = ksm_advice_step(e);
+    }
+    return ksm_advice_is_done(e);
+}
+
 void ksm_engine_yield(KsmEngine *e)
 {
     QEMU_LOCK_GUARD(&e->lock);
@@ -313,6 +342,7 @@ bool ksm_engine_snapshot_ready(KsmEngine *e, bool *done, bool *memory_low)
 
 bool ksm_engine_start(KsmEngine *e, const char *id, AioContext *ctx,
                       bool owns_thread, const SocketAddress *rendezvous,
+                      const KsmAdvisedRange *advised, size_t n_advised,
                       Error **errp)
 {
     uint8_t seed[KSM_SEED_SIZE];
@@ -344,6 +374,9 @@ bool ksm_engine_start(KsmEngine *e, const char *id, AioContext *ctx,
         error_free(err);
     }
     ksm_hasher_install_sigbus();
+    /* Before it hears of RAM. */
+    ksm_advice_set(e, g_memdup2(advised, n_advised * sizeof(advised[0])),
+                   n_advised);
     e->timer = aio_timer_new(ctx, QEMU_CLOCK_REALTIME, SCALE_NS, run_slice, e);
     ksm_ram_watch(e);
     ksm_hints_init(e);
@@ -399,6 +432,7 @@ void ksm_engine_stop(KsmEngine *e)
     free_blocks(&e->leaving);
     ksm_twins_cleanup(&e->twins);
     ksm_hints_cleanup(e);
+    ksm_advice_cleanup(e);
     g_free(e->tracker_message);
     g_free(e->backend_message);
     qemu_mutex_destroy(&e->lock);

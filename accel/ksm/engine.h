@@ -12,10 +12,12 @@
 
 /*
  * Start to work in @ctx, which nothing else uses if @owns_thread.  @engine is
- * zeroed but for its parameters.  BQL.
+ * zeroed but for its parameters.  The @n_advised ranges are what the guest
+ * advises by now.  BQL.
  */
 bool ksm_engine_start(KsmEngine *engine, const char *id, AioContext *ctx,
                       bool owns_thread, const SocketAddress *rendezvous,
+                      const KsmAdvisedRange *advised, size_t n_advised,
                       Error **errp);
 /* Nothing runs in the IOThread for @engine after this.  BQL. */
 void ksm_engine_stop(KsmEngine *engine);
@@ -26,6 +28,14 @@ void ksm_engine_kick(KsmEngine *engine);
 void ksm_engine_scan(KsmEngine *engine);
 /* Give the guest all of its pages again. */
 void ksm_engine_unmerge(KsmEngine *engine);
+/* The guest advises this from now on, see ksm_guest_advise(). */
+void ksm_engine_advise(KsmEngine *engine, const KsmAdvisedRange *ranges,
+                       size_t n);
+/*
+ * Before it stops: carry out what the guest advises.  False if there is no
+ * memory for that, or the kernel refuses.  BQL.
+ */
+bool ksm_engine_end_advice(KsmEngine *engine);
 /* Someone else needs userfaultfd: disarm all until as many resumes. */
 void ksm_engine_yield(KsmEngine *engine);
 void ksm_engine_resume(KsmEngine *engine);

@@ -63,7 +63,7 @@ void ksm_hints_apply(KsmEngine *e)
 {
     const bool io = e->parameters.hints == KSM_HINTS_IO;
 
-    ksm_hint_start(KSM_HINT_DISCARDED | KSM_HINT_FREE |
+    ksm_hint_start(KSM_HINT_DISCARDED | KSM_HINT_FREE | KSM_HINT_EAGERLY |
                    (io ? KSM_HINT_DISK_READ : 0), wake, e);
 }
 
@@ -150,7 +150,7 @@ static void arm(KsmEngine *e, KsmBlock *block, size_t r)
     }
 }
 
-/* A disk read has filled pages [@first, @last) of region @r. */
+/* Pages [@first, @last) of region @r are likely to have twins. */
 static void read_now(KsmEngine *e, KsmBlock *block, size_t r, size_t first,
                      size_t last)
 {
@@ -181,7 +181,7 @@ static void forget(KsmEngine *e, KsmBlock *block, size_t r, size_t first,
     }
     for (size_t p = first; p < last; p++) {
         ksm_ram_forget(e, block, p);
-        if (resident && !(block->pages[p] & KSM_PAGE_POISONED)) {
+        if (resident && !(block->pages[p] & KSM_PAGE_EXCLUDED)) {
             ksm_block_set_page(block, p, block->pages[p] | KSM_PAGE_FREE);
         }
     }
@@ -201,6 +201,7 @@ static void act(KsmEngine *e, KsmBlock *block, size_t r, size_t first,
 {
     switch (kind) {
     case KSM_HINT_DISK_READ:
+    case KSM_HINT_EAGERLY:
         read_now(e, block, r, first, last);
         break;
     case KSM_HINT_DISCARDED:

@@ -9,28 +9,18 @@
 #include "qapi/qapi-commands-ksm.h"
 #include "qapi/qapi-visit-sockets.h"
 #include "qobject/qdict.h"
-#include "qemu/cutils.h"
 #include "qemu/lockable.h"
 #include "exec/memory.h"
 #include "monitor/hmp.h"
 #include "monitor/monitor.h"
 #include "system/stats.h"
+#include "advice.h"
 #include "hints.h"
 #include "ksm.h"
 #include "limits.h"
 #include "pause.h"
 #include "ram.h"
 #include "report.h"
-
-/* A line "NAME VALUE" of /proc/self/ksm_stat; false on kernels without. */
-static bool process_stat(const char *text, const char *name, int64_t *value)
-{
-    g_autofree char *key = g_strconcat(name, " ", NULL);
-    const char *line = text ? strstr(text, key) : NULL;
-
-    return line && (line == text || line[-1] == '\n') &&
-           qemu_strtoi64(line + strlen(key), &line, 10, value) == 0;
-}
 
 static KsmProperties *query_parameters(const KsmObject *ksm)
 {
@@ -56,6 +46,8 @@ static KsmProperties *query_parameters(const KsmObject *ksm)
     out->huge_split_threshold = p->huge_split_threshold;
     out->has_hints = true;
     out->hints = p->hints;
+    out->has_guest_hints = true;
+    out->guest_hints = p->guest_hints;
     return out;
 }
 
@@ -95,17 +87,15 @@ static KsmInfo *query(KsmObject *ksm)
     KsmEngine *e = &ksm->engine;
     KsmInfo *info = g_new0(KsmInfo, 1);
     KsmRAMBlockInfoList **tail = &info->ramblocks;
-    g_autofree char *stat = NULL;
     KsmRAMBlockInfo *block_info;
     KsmBlock *block;
     int64_t value;
 
-    g_file_get_contents("/proc/self/ksm_stat", &stat, NULL, NULL);
-    if (process_stat(stat, "ksm_merging_pages", &value)) {
+    if (ksm_report_process_stat("ksm_merging_pages", &value)) {
         info->has_pages_sharing = true;
         info->pages_sharing = value;
     }
-    if (process_stat(stat, "ksm_process_profit", &value)) {
+    if (ksm_report_process_stat("ksm_process_profit", &value)) {
         info->has_bytes_saved = true;
         info->bytes_saved = value;
     }
@@ -125,6 +115,8 @@ static KsmInfo *query(KsmObject *ksm)
     *info->figures = ksm_ram_figures(e);
     info->hints = g_new(KsmHintFigures, 1);
     *info->hints = ksm_hints_figures(e);
+    info->advice = g_new(KsmAdviceFigures, 1);
+    *info->advice = ksm_advice_figures(e);
     QTAILQ_FOREACH(block, &e->blocks, next) {
         block_info = query_block(block);
         QAPI_LIST_APPEND(tail, block_info);
@@ -214,6 +206,11 @@ void hmp_info_ksm(Monitor *mon, const QDict *qdict)
                    " pages hashed %" PRIu64 " freed %" PRIu64 "\n",
                    info->hints->taken, info->hints->dropped,
                    info->hints->pages_hashed, info->hints->pages_freed);
+    monitor_printf(mon, "guest advice: ranges %" PRIu64 "%s pages never merged"
+                   " %" PRIu64 " volatile %" PRIu64 "\n",
+                   info->advice->ranges,
+                   info->advice->done ? "" : " (being carried out)",
+                   info->advice->pages_never, info->advice->pages_volatile);
     if (info->has_pages_sharing) {
         monitor_printf(mon, "pages sharing: %" PRIu64 "\n",
                        info->pages_sharing);

@@ -14,6 +14,7 @@
 #include "qemu/timer.h"
 #include "qom/object_interfaces.h"
 #include "system/ksm.h"
+#include "guest.h"
 #include "hints.h"
 #include "ksm.h"
 #include "ram.h"
@@ -30,6 +31,8 @@ KsmObject *ksm_object_get(void)
 
 int ksm_ram_madvise(void *host, size_t size, bool merge)
 {
+    int ret;
+
     if (the_object) {
         /* New RAM is not known yet: ram_block_added asks for its merge=. */
         ksm_ram_set_merge(&the_object->engine, host, merge);
@@ -37,8 +40,12 @@ int ksm_ram_madvise(void *host, size_t size, bool merge)
             return 0;
         }
     }
-    return qemu_madvise(host, size, merge ? QEMU_MADV_MERGEABLE
-                                          : QEMU_MADV_UNMERGEABLE);
+    ret = qemu_madvise(host, size, merge ? QEMU_MADV_MERGEABLE
+                                         : QEMU_MADV_UNMERGEABLE);
+    if (merge) {
+        ksm_guest_keep_apart();
+    }
+    return ret;
 }
 
 void ksm_tracker_yield(void)
@@ -239,6 +246,20 @@ static void ksm_set_hints(Object *obj, int value, Error **errp)
     unlock_engine(ksm);
 }
 
+static bool ksm_get_guest_hints(Object *obj, Error **errp)
+{
+    return KSM(obj)->engine.parameters.guest_hints;
+}
+
+static void ksm_set_guest_hints(Object *obj, bool value, Error **errp)
+{
+    KsmObject *ksm = KSM(obj);
+
+    lock_engine(ksm);
+    ksm->engine.parameters.guest_hints = value;
+    unlock_engine(ksm);
+}
+
 static bool refuse_running(KsmObject *ksm, const char *name, Error **errp)
 {
     if (ksm->running) {
@@ -302,6 +323,8 @@ static void ksm_complete(UserCreatable *uc, Error **errp)
 {
     KsmObject *ksm = KSM(uc);
     const char *id = object_get_canonical_path_component(OBJECT(uc));
+    const KsmAdvisedRange *advised;
+    size_t n_advised;
 
     if (the_object) {
         error_setg(errp, "ksm: there is a ksm object, '%s': one serves all"
@@ -326,9 +349,11 @@ static void ksm_complete(UserCreatable *uc, Error **errp)
             return;
         }
     }
+    advised = ksm_guest_advised(&n_advised);
     if (!ksm_engine_start(&ksm->engine, id,
                           iothread_get_aio_context(ksm->iothread),
-                          !ksm->iothread_id, ksm->rendezvous, errp)) {
+                          !ksm->iothread_id, ksm->rendezvous, advised,
+                          n_advised, errp)) {
         return;
     }
     ksm->running = true;
@@ -350,6 +375,7 @@ static void ksm_instance_init(Object *obj)
         .stable_passes = 1,
         .huge_split_threshold = 32,
         .hints = KSM_HINTS_IO,
+        .guest_hints = true,
     };
 }
 
@@ -361,6 +387,7 @@ static void ksm_instance_finalize(Object *obj)
         WITH_QEMU_LOCK_GUARD(&object_lock) {
             the_object = NULL;
         }
+        ksm_guest_end(ksm_engine_end_advice(&ksm->engine));
         ksm_engine_stop(&ksm->engine);
         ksm->running = false;
     }
@@ -395,6 +422,10 @@ static void ksm_class_init(ObjectClass *oc, void *data)
                                    ksm_get_hints, ksm_set_hints);
     object_class_property_set_description(oc, "hints",
         "Which hints of devices are acted on");
+    object_class_property_add_bool(oc, "guest-hints", ksm_get_guest_hints,
+                                   ksm_set_guest_hints);
+    object_class_property_set_description(oc, "guest-hints",
+        "Whether the guest may advise what to merge");
     object_class_property_add_bool(oc, "run", ksm_get_run, ksm_set_run);
     object_class_property_set_description(oc, "run", "Whether passes run");
     for (int i = 0; i < ARRAY_SIZE(numbers); i++) {

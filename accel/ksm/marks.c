@@ -223,19 +223,12 @@ static void set_marked(KsmMarks *marks, KsmBlock *block, size_t first,
     }
 }
 
-bool ksm_marks_withdraw(KsmMarks *marks, KsmBlock *block, size_t r)
+/* Also of what the records know nothing of: some of a mark that was refused. */
+static bool withdraw(KsmMarks *marks, KsmBlock *block, size_t r)
 {
     KsmRegion *region = &block->regions[r];
     size_t first, last;
 
-    if (!region->marked && !region->blanket && !region->bridged) {
-        return true;
-    }
-    if (!block->backend->unmerge) {
-        /* Nothing is merged, and the mark that QEMU made is left alone. */
-        region->blanket = false;
-        return true;
-    }
     ksm_region_pages(block, r, &first, &last);
     if (!block->backend->unmerge(block, first, last)) {
         return false;
@@ -249,6 +242,65 @@ bool ksm_marks_withdraw(KsmMarks *marks, KsmBlock *block, size_t r)
     /* Should passes run again, what has a twin is marked again. */
     region->marks_due = true;
     return true;
+}
+
+bool ksm_marks_withdraw(KsmMarks *marks, KsmBlock *block, size_t r)
+{
+    KsmRegion *region = &block->regions[r];
+
+    if (!region->marked && !region->blanket && !region->bridged) {
+        return true;
+    }
+    if (!block->backend->unmerge) {
+        /* Nothing is merged, and the mark that QEMU made is left alone. */
+        region->blanket = false;
+        return true;
+    }
+    return withdraw(marks, block, r);
+}
+
+static unsigned marked_runs(const KsmBlock *block, size_t first, size_t last)
+{
+    bool before = false;
+    unsigned n = 0;
+
+    for (size_t p = first; p < last; p++) {
+        bool here = block->pages[p] & KSM_PAGE_MARKED;
+
+        n += here && !before;
+        before = here;
+    }
+    return n;
+}
+
+bool ksm_marks_exclude(KsmMarks *marks, KsmBlock *block, size_t first,
+                       size_t last)
+{
+    const size_t r = ksm_block_region_of(block, first);
+    KsmRegion *region = &block->regions[r];
+
+    if (region->blanket || region->whole || region->bridged ||
+        marks->vmas + VMAS_PER_RUN > marks->vma_budget) {
+        return withdraw(marks, block, r);
+    }
+    if (!block->backend->unmerge(block, first, last)) {
+        return false;
+    }
+    if (marked_runs(block, first, last)) {
+        /* A run may be two now. */
+        region->vmas += VMAS_PER_RUN;
+        marks->vmas += VMAS_PER_RUN;
+        set_marked(marks, block, first, last, false);
+        region->marks_due = true;
+    }
+    return true;
+}
+
+/* Are there pages in the region that must not be marked? */
+static bool has_excluded(const KsmRegion *region)
+{
+    return region->advised && !bitmap_empty(region->advised->never,
+                                            KSM_REGION_MAX_PAGES);
 }
 
 void ksm_marks_whole(KsmBlock *block)
@@ -279,20 +331,6 @@ static unsigned wanted_runs(const KsmBlock *block, size_t first, size_t last,
     while (ksm_marks_next_run(block->pages, run_last, last, zeros,
                               &run_first, &run_last)) {
         n++;
-    }
-    return n;
-}
-
-static unsigned marked_runs(const KsmBlock *block, size_t first, size_t last)
-{
-    bool before = false;
-    unsigned n = 0;
-
-    for (size_t p = first; p < last; p++) {
-        bool here = block->pages[p] & KSM_PAGE_MARKED;
-
-        n += here && !before;
-        before = here;
     }
     return n;
 }
@@ -451,6 +489,10 @@ bool ksm_marks_update(KsmMarks *marks, KsmBlock *block, size_t r)
     if (whole) {
         cost = whole_cost(marks, block, r);
         marks->limited = true;
+        if (has_excluded(region)) {
+            /* A mapping for all of it won't do, and each run's are too many. */
+            return ksm_marks_withdraw(marks, block, r);
+        }
         if (others + cost > marks->vma_budget &&
             (!region->marked || cost > region->vmas)) {
             marks->starved |= !region->marked;
@@ -462,7 +504,8 @@ bool ksm_marks_update(KsmMarks *marks, KsmBlock *block, size_t r)
         crowded = others + exact + region->vmas > marks->vma_budget;
         ok = mark_exactly(marks, block, wanted_first, wanted_last, zeros) &&
              (!(quiet || crowded) ||
-              settle_gaps(marks, block, r, zeros, quiet));
+              settle_gaps(marks, block, r, zeros,
+                          quiet && !has_excluded(region)));
     }
     /* What there is now, even if the kernel refused the rest. */
     region->whole = whole && ok;

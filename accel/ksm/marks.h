@@ -59,6 +59,13 @@ bool ksm_marks_update(KsmMarks *marks, KsmBlock *block, size_t r);
 bool ksm_marks_withdraw(KsmMarks *marks, KsmBlock *block, size_t r);
 
 /*
+ * Take the marks of pages [@first, @last) of one region away, whoever made
+ * them; of others there, too, if they were not marked one by one.
+ */
+bool ksm_marks_exclude(KsmMarks *marks, KsmBlock *block, size_t first,
+                       size_t last);
+
+/*
  * A ROM is not tracked, for nothing in it changes.  It is small and alike in
  * many guests, so it is marked whole, with what it may grow to: a huge page
  * often backs all of it.  ksmd is not woken for that alone.

@@ -41,8 +41,11 @@ typedef uint64_t KsmPage;
 #define KSM_PAGE_MARKED     BIT_ULL(53)
 /* Written since it was hashed, or to be hashed as if it were. */
 #define KSM_PAGE_WRITTEN    BIT_ULL(54)
-/* A read met a hardware memory error: never read again. */
-#define KSM_PAGE_POISONED   BIT_ULL(55)
+/*
+ * Never read: that has met a hardware memory error, or the guest advises
+ * against it.
+ */
+#define KSM_PAGE_EXCLUDED   BIT_ULL(55)
 /* All of these flags. */
 #define KSM_PAGE_FLAGS      MAKE_64BIT_MASK(KSM_INDEX_DIGEST_BITS, 8)
 /* How many passes found it unwritten, or reading the same, up to 7. */

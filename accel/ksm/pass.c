@@ -12,8 +12,6 @@
  * would merge is never split, nor kept from being made.
  */
 #include "qemu/osdep.h"
-#include "qemu/units.h"
-#include "qemu/cutils.h"
 #include "qemu/timer.h"
 #include "qapi/qapi-events-ksm.h"
 #include "collector.h"
@@ -22,6 +20,7 @@
 #include "promotion.h"
 #include "ram.h"
 #include "reader.h"
+#include "reserve.h"
 #include "spot-check.h"
 #include "trace.h"
 
@@ -33,10 +32,6 @@
 #define SPOT_SLEEPS         4
 /* One answer is followed by others: so long after it, they are marked. */
 #define ANSWERS_MS          100
-/* Memory that stays free while merged pages are given back. */
-#define MEMORY_RESERVE      (256 * MiB)
-/* Look at it once in so many regions, which is 128 MiB. */
-#define MEMORY_REGIONS      64
 /* Of so many regions, which is 1 GiB, those are found that have an answer. */
 #define ANSWER_REGIONS      512
 
@@ -85,31 +80,6 @@ static bool next_region(KsmEngine *e, KsmBlock **block, size_t *r)
     return e->at_block != NULL;
 }
 
-static bool memory_is_low(void)
-{
-    g_autofree char *text = NULL;
-    const char *line;
-    uint64_t kib;
-
-    if (!g_file_get_contents("/proc/meminfo", &text, NULL, NULL)) {
-        return false;
-    }
-    line = strstr(text, "MemAvailable:");
-    return line &&
-           qemu_strtou64(line + strlen("MemAvailable:"), &line, 10,
-                         &kib) == 0 &&
-           kib * KiB < MEMORY_RESERVE;
-}
-
-/* Giving merged pages back takes memory: is there enough for region @r? */
-static bool may_give_back(KsmEngine *e, size_t r)
-{
-    if (r % MEMORY_REGIONS == 0) {
-        e->memory_low = memory_is_low();
-    }
-    return !e->memory_low;
-}
-
 /* MARK is of all regions then, else of those with answers only. */
 static bool ends_pass(const KsmEngine *e)
 {
@@ -145,7 +115,7 @@ static void mark_phase(KsmEngine *e, KsmBlock *block, size_t r)
         return;
     }
     if (region->blanket) {
-        if (!may_give_back(e, r)) {
+        if (!ksm_reserve_allows(e)) {
             return;
         }
         ksm_promotion_withdraw(e, block, r);
@@ -383,7 +353,7 @@ static bool unmerge_step(KsmEngine *e)
     KsmBlock *block;
     size_t r;
 
-    if (!may_give_back(e, e->at_region) || !next_region(e, &block, &r)) {
+    if (!ksm_reserve_allows(e) || !next_region(e, &block, &r)) {
         if (!e->memory_low) {
             e->unmerging = 0;
             QTAILQ_FOREACH(block, &e->blocks, next) {

@@ -144,7 +144,7 @@ static void have_all_read(KsmEngine *e, KsmBlock *block, size_t r)
         size_t p = (ranges[i].start - host) >> block->page_bits;
 
         for (; p < (ranges[i].end - host) >> block->page_bits; p++) {
-            if (!(block->pages[p] & KSM_PAGE_POISONED)) {
+            if (!(block->pages[p] & KSM_PAGE_EXCLUDED)) {
                 have_read(block, p);
             }
         }

@@ -7,6 +7,7 @@
 #include "qemu/error-report.h"
 #include "qemu/lockable.h"
 #include "exec/memory.h"
+#include "advice.h"
 #include "ram.h"
 #include "trace.h"
 
@@ -68,10 +69,10 @@ void ksm_ram_forget(KsmEngine *e, KsmBlock *block, size_t p)
 {
     KsmPage page = block->pages[p];
 
-    if (page & ~(KSM_PAGE_MARKED | KSM_PAGE_POISONED)) {
+    if (page & ~(KSM_PAGE_MARKED | KSM_PAGE_EXCLUDED)) {
         ksm_backend_withdraw(&e->twins, block, p);
         ksm_block_set_page(block, p,
-                           page & (KSM_PAGE_MARKED | KSM_PAGE_POISONED));
+                           page & (KSM_PAGE_MARKED | KSM_PAGE_EXCLUDED));
     }
 }
 
@@ -80,7 +81,7 @@ void ksm_ram_note_poisoned(KsmEngine *e, KsmBlock *block, size_t p)
     block->figures.poisoned++;
     ksm_backend_withdraw(&e->twins, block, p);
     ksm_block_set_page(block, p, (block->pages[p] & KSM_PAGE_MARKED) |
-                                 KSM_PAGE_POISONED);
+                                 KSM_PAGE_EXCLUDED);
     trace_ksm_ram_poisoned(ksm_block_page_host(block, p));
 }
 
@@ -159,6 +160,7 @@ void ksm_ram_start_block(KsmEngine *e, KsmBlock *block)
     for (size_t r = 0; block->blanket && r < block->n_regions; r++) {
         block->regions[r].blanket = true;
     }
+    ksm_advice_block_started(e);
     trace_ksm_ram_start_block(block->host, block->size);
 }
 
@@ -177,6 +179,7 @@ static void skip(KsmEngine *e, KsmBlock *block)
     }
     skip_at(&e->read_place, block);
     skip_at(&e->spot_place, block);
+    ksm_advice_skip(e, block);
 }
 
 void ksm_ram_stop_block(KsmEngine *e, KsmBlock *block)
@@ -240,6 +243,7 @@ static void ram_resized(RAMBlockNotifier *n, void *host, size_t old_size,
         ksm_backend_withdraw(&e->twins, block, p);
     }
     ksm_block_resize(block, new_size);
+    ksm_advice_renew(e);
     if (block->eligible && ksm_backend_tracks(block)) {
         watch_all(block);
     }

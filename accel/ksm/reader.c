@@ -124,7 +124,7 @@ static void forget_digests(KsmBlock *block, size_t r)
 
         if (page & KSM_PAGE_HASHED) {
             ksm_block_set_page(block, p, page & (KSM_PAGE_MARKED |
-                                                 KSM_PAGE_POISONED));
+                                                 KSM_PAGE_EXCLUDED));
         }
     }
     region->due = 0;
@@ -189,7 +189,7 @@ static void read_page(Reading *reading, size_t p, uint64_t categories)
     const KsmPage page = block->pages[p];
     uint64_t digest = 0;
 
-    if ((page & KSM_PAGE_POISONED) || ksm_state_is_free(e, page)) {
+    if ((page & KSM_PAGE_EXCLUDED) || ksm_state_is_free(e, page)) {
         return;
     }
     if (categories & KSM_PAGE_IS_PFNZERO) {
@@ -262,7 +262,7 @@ static bool is_due(KsmEngine *e, KsmBlock *block, size_t r, size_t p)
 {
     const KsmPage page = block->pages[p];
 
-    if (!(page & KSM_PAGE_WRITTEN) || (page & KSM_PAGE_POISONED)) {
+    if (!(page & KSM_PAGE_WRITTEN) || (page & KSM_PAGE_EXCLUDED)) {
         return false;
     }
     if (ksm_state_looks_at(e, r, page)) {
@@ -386,7 +386,7 @@ static void rehash(KsmEngine *e, KsmBlock *block, size_t r)
     for (size_t p = first; p < last; p++) {
         KsmPage page = block->pages[p];
 
-        if ((page & (KSM_PAGE_WRITTEN | KSM_PAGE_POISONED)) ||
+        if ((page & (KSM_PAGE_WRITTEN | KSM_PAGE_EXCLUDED)) ||
             ksm_state_is_free(e, page)) {
             continue;
         }
@@ -444,7 +444,7 @@ unsigned ksm_reader_hinted(KsmEngine *e, KsmBlock *block, size_t r,
         const KsmPage page = block->pages[p];
 
         if (ksm_page_heat(page) >= KSM_PAGE_VOLATILE ||
-            (page & KSM_PAGE_POISONED)) {
+            (page & KSM_PAGE_EXCLUDED)) {
             ok = start == p || read_run(&reading, start, p);
             start = p + 1;
         }

@@ -65,34 +65,48 @@ static uint32_t backend_bit(KsmBackendType type)
     }
 }
 
-/* What the kernel knows of pages of @block that are merged. */
-static void add_sharing(KsmFrameReport *report, const KsmBlock *block)
+bool ksm_report_process_stat(const char *name, int64_t *value)
 {
-    KsmRAMBlockInfo info = { 0 };
+    g_autofree char *key = g_strconcat(name, " ", NULL);
+    g_autofree char *text = NULL;
+    const char *line;
 
-    if (!block->backend->query) {
-        return;
-    }
-    block->backend->query(block, &info);
-    if (info.has_pages_sharing) {
-        if (report->ksmfs_sharing_pages == KSM_REPORT_UNKNOWN) {
-            report->ksmfs_sharing_pages = 0;
+    g_file_get_contents("/proc/self/ksm_stat", &text, NULL, NULL);
+    line = text ? strstr(text, key) : NULL;
+    return line && (line == text || line[-1] == '\n') &&
+           qemu_strtoi64(line + strlen(key), &line, 10, value) == 0;
+}
+
+uint64_t ksm_report_ksmfs_sharing(const KsmEngine *e)
+{
+    uint64_t pages = KSM_REPORT_UNKNOWN;
+    KsmBlock *block;
+
+    QTAILQ_FOREACH(block, &e->blocks, next) {
+        KsmRAMBlockInfo info = { 0 };
+
+        if (!block->eligible || !block->backend->query) {
+            continue;
         }
-        report->ksmfs_sharing_pages += info.pages_sharing;
+        block->backend->query(block, &info);
+        if (info.has_pages_sharing) {
+            pages = info.pages_sharing +
+                    (pages == KSM_REPORT_UNKNOWN ? 0 : pages);
+        }
+        qapi_free_KsmMergeResults(info.merge_results);
     }
-    qapi_free_KsmMergeResults(info.merge_results);
+    return pages;
 }
 
 static void add_blocks(KsmFrameReport *report, const KsmEngine *e)
 {
     KsmBlock *block;
 
-    report->ksmfs_sharing_pages = KSM_REPORT_UNKNOWN;
+    report->ksmfs_sharing_pages = ksm_report_ksmfs_sharing(e);
     QTAILQ_FOREACH(block, &e->blocks, next) {
         if (block->eligible) {
             report->ram_bytes += block->size;
             report->backends |= backend_bit(block->backend->type);
-            add_sharing(report, block);
         }
     }
 }

@@ -31,7 +31,7 @@ static bool is_written(KsmEngine *e, KsmBlock *block, size_t p)
     KsmPageRange ranges[KSM_TRACKER_RANGES];
     uint64_t next;
 
-    return !(block->pages[p] & (KSM_PAGE_WRITTEN | KSM_PAGE_POISONED)) &&
+    return !(block->pages[p] & (KSM_PAGE_WRITTEN | KSM_PAGE_EXCLUDED)) &&
            ksm_ram_written(e, block, p, p + 1, ranges, &next) > 0;
 }
 
@@ -44,7 +44,7 @@ static bool is_changed(KsmEngine *e, KsmBlock *block, size_t p)
     KsmPageRange range;
     uint64_t next, digest;
 
-    if ((page & KSM_PAGE_POISONED) || ksm_state_is_free(e, page) ||
+    if ((page & KSM_PAGE_EXCLUDED) || ksm_state_is_free(e, page) ||
         ksm_pagemap_present(&e->pagemap, host,
                             host + qemu_real_host_page_size(), &range, 1,
                             &next) != 1) {

@@ -15,6 +15,7 @@
 #include "hw/ksm-hint.h"
 #include "qemu/notify.h"
 #include "qemu/thread.h"
+#include "system/ksm.h"
 #include "backend.h"
 #include "budget.h"
 #include "hasher.h"
@@ -30,6 +31,7 @@ typedef struct KsmParameters {
     uint32_t stable_passes;
     uint32_t huge_split_threshold;
     KsmHints hints;
+    bool guest_hints;
 } KsmParameters;
 
 /* All regions are gone through once in each phase. */
@@ -62,6 +64,18 @@ typedef struct KsmHintStack {
     uint64_t pages_freed;           /* or forgotten */
 } KsmHintStack;
 
+/* What the guest advises, and how far that is carried out. */
+typedef struct KsmAdviceState {
+    KsmAdvisedRange *ranges;        /* in order, and not overlapping */
+    size_t n_ranges;
+    bool due;                       /* not all of it is carried out */
+    bool fresh;                     /* there are records that know nothing */
+    bool parting;                   /* records know all; pages are parted */
+    KsmPlace place;                 /* where either goes on */
+    size_t page;                    /* of a block that is not worked on */
+    bool never;                     /* some of that block is never merged */
+} KsmAdviceState;
+
 /* Who wants the guest to have all of its pages again. */
 #define KSM_UNMERGE_USER        1u  /* by ksm-unmerge */
 #define KSM_UNMERGE_KSMTUNED    2u
@@ -88,6 +102,7 @@ typedef struct KsmEngine {
     KsmBlockList blocks;
     KsmBlockList leaving;           /* records that are yet to be withdrawn */
     KsmFigures removed;             /* cumulative, of blocks that are gone */
+    KsmAdviceState advice;
     KsmHintStack hints;
     bool hinted;                    /* the last step was one of hints */
     bool frees;                     /* KSM_PAGE_FREE means something */
@@ -123,6 +138,7 @@ typedef struct KsmEngine {
     bool prepared_thread;
     unsigned unmerging;             /* for whom: KSM_UNMERGE_*; 0: it isn't */
     bool memory_low;                /* and waits for memory, as withdrawal */
+    int64_t memory_looked_ns;       /* when that was found; 0: never */
     unsigned yields;                /* others that need userfaultfd */
     bool snapshot;                  /* all memory is write-protected, or soon */
     int64_t last_event_ns;

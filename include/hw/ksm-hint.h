@@ -25,6 +25,8 @@ typedef enum KsmHintKind {
     KSM_HINT_DISCARDED = 2, /* it has no memory any more */
     /* The guest says that it is free, while it migrates: it may be reused. */
     KSM_HINT_FREE = 4,
+    /* The guest advises to merge it eagerly. */
+    KSM_HINT_EAGERLY = 8,
 } KsmHintKind;
 
 /* The memory [@host, @host + @size), of guest RAM or not. */
@@ -55,21 +57,13 @@ static inline void ksm_hint_disk_read(const struct iovec *iov, unsigned niov)
     }
 }
 
-static inline void ksm_hint_discarded(void *host, size_t size)
+/* A hint of @kind, of one range.  Any thread. */
+static inline void ksm_hint_range(KsmHintKind kind, void *host, size_t size)
 {
-    if (unlikely(qatomic_read(&ksm_hint_wanted) & KSM_HINT_DISCARDED)) {
+    if (unlikely(qatomic_read(&ksm_hint_wanted) & kind)) {
         const struct iovec iov = { host, size };
 
-        ksm_hint_put(KSM_HINT_DISCARDED, &iov, 1);
-    }
-}
-
-static inline void ksm_hint_free(void *host, size_t size)
-{
-    if (unlikely(qatomic_read(&ksm_hint_wanted) & KSM_HINT_FREE)) {
-        const struct iovec iov = { host, size };
-
-        ksm_hint_put(KSM_HINT_FREE, &iov, 1);
+        ksm_hint_put(kind, &iov, 1);
     }
 }
 

@@ -9,6 +9,10 @@
 #ifndef SYSTEM_KSM_H
 #define SYSTEM_KSM_H
 
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
 /*
  * Guest RAM [@host, @host + @size) may be merged (@merge), or not.  Without a
  * ksm object this is MADV_MERGEABLE or MADV_UNMERGEABLE; with one, the object
@@ -36,5 +40,36 @@ void ksm_tracker_resume(void);
 void ksm_snapshot_begin(void);
 bool ksm_snapshot_ready(void);
 void ksm_snapshot_end(void);
+
+/*
+ * What a guest advises of its own memory, for the ksm-guest device: see
+ * docs/specs/ksm-guest.rst.  BQL.
+ */
+typedef enum KsmAdvice {
+    KSM_ADVICE_NONE,
+    KSM_ADVICE_NEVER,           /* merge it with nothing */
+    KSM_ADVICE_EAGERLY,         /* look at it now; is not in force later */
+    KSM_ADVICE_VOLATILE,        /* don't look at it */
+    KSM_ADVICE__MAX,
+} KsmAdvice;
+
+/* The memory [@host, @host + @size), of whole pages. */
+typedef struct KsmAdvisedRange {
+    uint8_t *host;
+    size_t size;
+    KsmAdvice advice;           /* KSM_ADVICE_NEVER or KSM_ADVICE_VOLATILE */
+} KsmAdvisedRange;
+
+/* Is there a ksm object, and does its user want to hear of it? */
+bool ksm_guest_may_advise(void);
+/*
+ * This is what the guest advises from now on, and nothing else.  The @n ranges
+ * are in order, and don't overlap.  Also without a ksm object: it may come.
+ */
+void ksm_guest_advise(const KsmAdvisedRange *ranges, size_t n);
+/* Is all of that carried out? */
+bool ksm_guest_advice_is_done(void);
+/* What merging saves of this process's memory, in bytes. */
+uint64_t ksm_guest_saved(void);
 
 #endif

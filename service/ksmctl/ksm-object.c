@@ -46,6 +46,7 @@ static const ObjectProperty object_properties[] = {
     { "stable-passes", NULL, 1, 7 },
     { "huge-split-threshold", NULL, 1, 512 },
     { "hints", "off io" },
+    { "guest-hints", "on off" },
     { NULL }
 };
 

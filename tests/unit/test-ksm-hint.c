@@ -78,14 +78,14 @@ static void test_kinds(void)
 
     start();
     give(0);
-    ksm_hint_discarded(page(1), PAGE);
-    ksm_hint_free(page(2), PAGE);
+    ksm_hint_range(KSM_HINT_DISCARDED, page(1), PAGE);
+    ksm_hint_range(KSM_HINT_FREE, page(2), PAGE);
     g_assert_cmpuint(ksm_hint_take(hints, ARRAY_SIZE(hints)), ==, 2);
     g_assert_cmpint(hints[0].kind, ==, KSM_HINT_DISK_READ);
     g_assert_cmpint(hints[1].kind, ==, KSM_HINT_FREE);
     ksm_hint_stop();
     give(0);
-    ksm_hint_free(page(2), PAGE);
+    ksm_hint_range(KSM_HINT_FREE, page(2), PAGE);
     g_assert_cmpuint(ksm_hint_take(hints, ARRAY_SIZE(hints)), ==, 0);
 }
 

@@ -423,6 +423,77 @@ static void test_whole(Fixture *f, gconstpointer data)
     g_assert_false(f->marks.limited);
 }
 
+/* The guest wants the pages [@first, @last) of one region kept apart. */
+static void exclude(Fixture *f, size_t first, size_t last)
+{
+    const size_t r = ksm_block_region_of(f->block, first);
+    KsmRegion *region = &f->block->regions[r];
+
+    set_twins(f, first, last - first, false);
+    if (!region->advised) {
+        region->advised = g_new0(KsmAdvisedPages, 1);
+    }
+    bitmap_set(region->advised->never, first - r * f->n, last - first);
+    g_assert_true(ksm_marks_exclude(&f->marks, f->block, first, last));
+    g_assert_cmpuint(count_advised(first, last), ==, 0);
+    check_cost(f);
+}
+
+/* Excluded pages lose their marks at once, and are no gap to be bridged. */
+static void test_excluded(Fixture *f, gconstpointer data)
+{
+    set_twins(f, 0, 20, true);
+    set_twins(f, f->n, 20, true);
+    passes(f, 1);
+    exclude(f, 5, 10);
+    g_assert_cmpuint(advised_in(f, 0), ==, 15);
+    check_records(f);
+    /* In the other region the same gap is one. */
+    set_twins(f, f->n + 5, 5, false);
+    passes(f, KSM_MARKS_QUIET_PASSES + 1);
+    g_assert_cmpuint(advised_in(f, 0), ==, 15);
+    g_assert_cmpuint(count_advised(5, 10), ==, 0);
+    g_assert_cmpuint(advised_in(f, 1), ==, 20);
+    check_cost(f);
+}
+
+/* Nor are they marked with the whole region, whatever mappings there are. */
+static void test_excluded_whole(Fixture *f, gconstpointer data)
+{
+    f->marks.vma_budget = 12;
+    scatter(f, 0, 3);
+    scatter(f, 1, 50);
+    passes(f, 1);
+    g_assert_cmpuint(advised_in(f, 1), ==, f->n);
+    exclude(f, f->n + 20, f->n + 21);
+    for (int i = 0; i < 3; i++) {
+        passes(f, KSM_MARKS_QUIET_PASSES);
+        g_assert_cmpuint(advised_in(f, 0), ==, 3);
+        g_assert_cmpuint(advised_in(f, 1), ==, 0);
+        check_records(f);
+        check_cost(f);
+    }
+    f->marks.vma_budget = LOTS;
+    set_twin(f, f->n + 505, true);
+    passes(f, KSM_MARKS_QUIET_PASSES + 1);
+    check_exact(f);
+    check_cost(f);
+}
+
+/* However many are excluded one by one: then all of the region is. */
+static void test_excluded_many(Fixture *f, gconstpointer data)
+{
+    set_twins(f, 0, f->n, true);
+    passes(f, 1);
+    f->marks.vma_budget = 64;
+    for (size_t p = 1; p < f->n; p += 2) {
+        exclude(f, p, p + 1);
+    }
+    g_assert_cmpuint(advised_in(f, 0), ==, 0);
+    passes(f, KSM_MARKS_QUIET_PASSES + 1);
+    check_cost(f);
+}
+
 /* Regions far apart, of which every other is worth marking. */
 static void scatter_regions(Fixture *f, unsigned n)
 {
@@ -859,6 +930,9 @@ int main(int argc, char **argv)
     ADD(promoted_only);
     ADD(skewed);
     ADD(whole);
+    ADD(excluded);
+    ADD(excluded_whole);
+    ADD(excluded_many);
     ADD(taken);
     ADD(taken_yields);
     ADD(densest);
