@@ -6,14 +6,14 @@ BUILD := build
 QEMU := $(BUILD)/qemu/qemu-system-x86_64
 KSMTUNED := $(BUILD)/service/ksmtuned
 
-.PHONY: all deps source qemu service guest kmod kmod-install kmod-remove \
+.PHONY: all deps source qemu service guest ksm-guest kmod kmod-install kmod-remove \
         kmod-guest kmod-6.1 kmod-7.3 kmod-debug stock-qemu \
         original-ksmtuned libvirt promtool gnuplot run run-arguments \
         bench bench-arguments \
         check check-all check-kvm-work check-kmod check-kmod-kernels \
         check-kmod-debug check-kmod-static check-kmod-torture \
         check-kmod-install check-sanitize check-fuzz check-valgrind \
-        check-qemu check-deb deb torture fuzzers fuzz fuzz-keep \
+        check-qemu check-deb deb torture fuzzers fuzz fuzz-device fuzz-keep \
         refresh-patches install clean distclean help
 
 all: qemu service
@@ -35,6 +35,7 @@ help:
 	@echo "make check-kmod-kernels   the same with other kernels: $(KERNELS)"
 	@echo "make fuzz        look for inputs that break what reads them;"
 	@echo "                 SECONDS=600 each, TARGET="
+	@echo "make ksm-guest   the program for guests, to advise what to merge"
 	@echo "make install     DESTDIR= PREFIX="
 	@echo "make deb         Debian packages, in build/deb"
 	@echo "make refresh-patches   patches/ from the edited build/source"
@@ -78,6 +79,10 @@ service: source
 # Kernel and initramfs of the guests of run and of the host tests.
 guest: deps
 	@scripts/guest-image
+
+# What runs in guests, and needs nothing there: see docs/system/ksm.rst.
+ksm-guest: guest
+	@echo "$(BUILD)/guest/ksm-guest/ksm-guest"
 
 # The module for a kernel that is here; for that of the emulated host.
 KDIR = /lib/modules/$(shell uname -r)/build
@@ -186,7 +191,8 @@ check-sanitize: source original-ksmtuned promtool
 	ninja -C $(BUILD)/qemu-sanitize
 	meson test -C $(BUILD)/qemu-sanitize -t 8 qtest-x86_64/ksm-test \
 	    qtest-x86_64/ksm-pass-test qtest-x86_64/ksm-hint-test \
-	    qtest-x86_64/ksm-free-test qtest-x86_64/ksm-rendezvous-test \
+	    qtest-x86_64/ksm-free-test qtest-x86_64/ksm-guest-test \
+	    qtest-x86_64/ksm-rendezvous-test \
 	    test-ksm-budget test-ksm-hasher test-ksm-hint test-ksm-marks \
 	    test-ksm-tracker
 
@@ -208,6 +214,16 @@ fuzz: fuzzers
 
 fuzz-keep: fuzzers
 	tests/fuzz/run --keep $(BUILD) $(TARGET)
+
+# QEMU's own fuzzer on the ksm-guest device, for SECONDS.
+fuzz-device: source
+	@scripts/deps $(BUILD) $(FUZZ_DEPS)
+	scripts/configure-qemu $(BUILD)/config $(CURDIR)/$(BUILD)/source \
+	    $(BUILD)/qemu-fuzz --cc=clang --cxx=clang++ --enable-fuzzing \
+	    --enable-asan --enable-ubsan
+	ninja -C $(BUILD)/qemu-fuzz qemu-fuzz-x86_64
+	$(BUILD)/qemu-fuzz/qemu-fuzz-x86_64 --fuzz-target=generic-fuzz-ksm-guest \
+	    -max_total_time=$(or $(SECONDS),600)
 
 check-fuzz: fuzzers
 	tests/run-checks $(BUILD) fuzz

@@ -126,9 +126,14 @@ def add_modules(archive, module_tree, modules):
         archive.file(f"lib/modules/{position:02}-{name}.ko", contents)
 
 
-def guest_initramfs(busybox, init, module_tree, modules):
-    """Bytes of the test guests' initial RAM disk, compressed."""
+def guest_initramfs(busybox, init, module_tree, modules, programs):
+    """Bytes of the test guests' initial RAM disk, compressed.
+
+    PROGRAMS need no libraries.
+    """
     archive = Archive()
     add_busybox(archive, busybox, init)
     add_modules(archive, module_tree, modules)
+    for program in programs:
+        archive.file(f"bin/{program.name}", program.read_bytes(), 0o755)
     return gzip.compress(archive.contents(), compresslevel=6, mtime=0)

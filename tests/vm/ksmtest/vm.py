@@ -18,6 +18,9 @@ GUEST_UP = "guest up"
 # Where Debian's packages put firmware: the repacked source has none.
 FIRMWARE = ("/usr/share/seabios", "/usr/lib/ipxe/qemu", "/usr/share/qemu")
 
+# Names of those that are not called as they are.
+KEYS = {" ": "spc", "-": "minus", ".": "dot", "/": "slash", "=": "equal"}
+
 PROBE_SECONDS = PATIENCE / 5
 PR_SET_PDEATHSIG = 1
 
@@ -153,9 +156,9 @@ class VM:
         self.execute("send-key", {"keys": [{"type": "qcode", "data": key}]})
 
     def type(self, text):
-        """Types letters and digits, and ends the line."""
+        """Types small letters, digits and some signs, and ends the line."""
         for key in text:
-            self.press(key)
+            self.press(KEYS.get(key, key))
         self.press("ret")
 
     def file_sums(self):

@@ -1,0 +1,336 @@
+/*
+ * ksm-guest: advise the host what memory of this guest to merge
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ *
+ * See ksm-guest(8).  It needs root, and no kernel module: the ksm-guest device
+ * is mapped by way of /sys.
+ */
+#include <ctype.h>
+#include <err.h>
+#include <errno.h>
+#include <getopt.h>
+#include <inttypes.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "device.h"
+#include "hw/ksm-guest.h"
+#include "pages.h"
+
+#define CONFIG      "/etc/ksm-guest.conf"
+#define APPLIED     "/run/ksm-guest.applied"
+#define SECONDS     10
+#define WORDS_MAX   4
+
+static const char usage[] =
+"Usage: ksm-guest ADVICE PID [START-END] | --name NAME | --file PATH\n"
+"       ksm-guest apply | release | status\n"
+"Advise the host what memory of this guest to merge.\n"
+"\n"
+"ADVICE:\n"
+"  nomerge           never merge it: it gets memory of its own\n"
+"  merge             look at once whether others have the same\n"
+"  volatile          it is written all the time: leave it alone\n"
+"  none              withdraw any advice\n"
+"apply               advise what " CONFIG " says, a line each, and\n"
+"                    withdraw what it said, or what was there, last time\n"
+"release             withdraw all advice\n"
+"status              show what is in force, and what merging saves\n"
+"\n"
+"  --timeout=SECONDS wait so long for the host to carry it out (default 10)\n"
+"  --verbose         name the ranges: address and number of pages\n"
+"  --help, --version\n";
+
+typedef struct Advice {
+    const char *name;
+    uint32_t value;
+} Advice;
+
+static const Advice advices[] = {
+    { "nomerge", KSM_GUEST_NEVER },
+    { "merge", KSM_GUEST_EAGERLY },
+    { "volatile", KSM_GUEST_VOLATILE },
+    { "none", KSM_GUEST_NONE },
+};
+
+static const Advice *find_advice(const char *name)
+{
+    for (size_t i = 0; i < sizeof(advices) / sizeof(advices[0]); i++) {
+        if (!strcmp(advices[i].name, name)) {
+            return &advices[i];
+        }
+    }
+    return NULL;
+}
+
+static bool parse_pid(const char *text, pid_t *pid)
+{
+    char *end;
+    long value;
+
+    errno = 0;
+    value = strtol(text, &end, 10);
+    *pid = value;
+    return !errno && !*end && value > 0 && *pid == value;
+}
+
+static bool parse_range(const char *text, uint64_t *start, uint64_t *end)
+{
+    int n = -1;
+
+    return sscanf(text, "%" SCNx64 "-%" SCNx64 "%n", start, end, &n) == 2 &&
+           !text[n] && *start < *end;
+}
+
+/* What is said by "PID [START-END]", "--name NAME" or "--file PATH". */
+static PageCount find_pages(char **words, int n, uint32_t advice,
+                            Ranges *ranges)
+{
+    PageCount count = { 0 };
+    uint64_t start = 0, end = 0;
+    pid_t pid;
+
+    if (n == 2 && !strcmp(words[0], "--name")) {
+        pages_of_name(words[1], advice, ranges, &count);
+        return count;
+    }
+    if (n == 2 && !strcmp(words[0], "--file")) {
+        return pages_of_file(words[1], advice, ranges);
+    }
+    if (n < 1 || n > 2 || !parse_pid(words[0], &pid)) {
+        errx(1, "%s: not PID, --name NAME or --file PATH: see --help",
+             n > 0 ? words[0] : "nothing");
+    }
+    if (n == 2 && !parse_range(words[1], &start, &end)) {
+        errx(1, "%s: not START-END in hexadecimal, as in /proc/%d/maps",
+             words[1], (int)pid);
+    }
+    return pages_of_process(pid, start, end, advice, ranges);
+}
+
+static void show(const Ranges *ranges, PageCount count, bool verbose)
+{
+    const uint64_t page_size = sysconf(_SC_PAGESIZE);
+
+    for (size_t i = 0; verbose && i < ranges->n; i++) {
+        printf("0x%" PRIx64 " pages %" PRIu64 "\n",
+               ranges->list[i].page * page_size, ranges->list[i].n);
+    }
+    printf("%" PRIu64 " pages in %zu ranges", ranges_pages(ranges), ranges->n);
+    if (count.absent) {
+        printf(", %" PRIu64 " more are not in memory", count.absent);
+    }
+    printf("\n");
+}
+
+static void advise(const Advice *advice, char **words, int n, bool verbose,
+                   unsigned seconds)
+{
+    Device device;
+    Ranges ranges = { 0 };
+    PageCount count = find_pages(words, n, advice->value, &ranges);
+
+    ranges_tidy(&ranges);
+    device_open(&device);
+    device_set(&device, &ranges, seconds);
+    show(&ranges, count, verbose);
+    ranges_free(&ranges);
+}
+
+/* Into @words, up to WORDS_MAX; more are counted. */
+static int split(char *line, char **words)
+{
+    int n = 0;
+
+    line[strcspn(line, "#\n")] = '\0';
+    for (char *word = strtok(line, " \t"); word; word = strtok(NULL, " \t")) {
+        if (n < WORDS_MAX) {
+            words[n] = word;
+        }
+        n++;
+    }
+    return n;
+}
+
+static PageCount read_config(Ranges *ranges)
+{
+    FILE *file = fopen(CONFIG, "re");
+    PageCount sum = { 0 };
+    unsigned number = 0;
+    char *line = NULL, *words[WORDS_MAX];
+    size_t room = 0;
+
+    if (!file) {
+        err(1, CONFIG);
+    }
+    while (getline(&line, &room, file) > 0) {
+        const int n = split(line, words);
+        const Advice *advice;
+        PageCount count;
+
+        number++;
+        if (!n) {
+            continue;
+        }
+        advice = find_advice(words[0]);
+        if (!advice || n != 3 || words[1][0] != '-') {
+            errx(1, CONFIG ": line %u: not ADVICE --name NAME, or ADVICE"
+                 " --file PATH", number);
+        }
+        count = find_pages(words + 1, n - 1, advice->value, ranges);
+        sum.found += count.found;
+        sum.absent += count.absent;
+    }
+    free(line);
+    fclose(file);
+    return sum;
+}
+
+static void apply(bool verbose, unsigned seconds)
+{
+    Device device;
+    Ranges before = { 0 }, now = { 0 }, wanted = { 0 };
+    PageCount count = read_config(&now);
+
+    ranges_tidy(&now);
+    /* Locks: another one that applies has to wait. */
+    device_open(&device);
+    if (access(APPLIED, F_OK) && errno == ENOENT) {
+        /* What was advised before this guest has booted is of no use. */
+        device_release(&device, seconds);
+    }
+    ranges_load(&before, APPLIED);
+    ranges_add_missing(&wanted, &before, &now, KSM_GUEST_NONE);
+    for (size_t i = 0; i < now.n; i++) {
+        ranges_add(&wanted, now.list[i].page, now.list[i].n,
+                   now.list[i].advice);
+    }
+    /* Whatever happens now, the next one knows what may be in force. */
+    for (size_t i = 0; i < now.n; i++) {
+        ranges_add(&before, now.list[i].page, now.list[i].n,
+                   now.list[i].advice);
+    }
+    ranges_tidy(&before);
+    ranges_save(&before, APPLIED);
+    device_set(&device, &wanted, seconds);
+    ranges_save(&now, APPLIED);
+    show(&now, count, verbose);
+    ranges_free(&before);
+    ranges_free(&now);
+    ranges_free(&wanted);
+}
+
+static void release(unsigned seconds)
+{
+    Device device;
+
+    device_open(&device);
+    device_release(&device, seconds);
+    if (unlink(APPLIED) && errno != ENOENT) {
+        err(1, APPLIED);
+    }
+}
+
+static void show_status(void)
+{
+    Device device;
+    DeviceStatus status;
+
+    device_open(&device);
+    status = device_status(&device);
+    printf("device:  %s, version %u\n", device.name, status.version);
+    printf("host:    %s\n", status.features ? "accepts advice"
+                                            : "declines advice");
+    printf("ranges:  %u of %u\n", status.ranges, status.ranges_max);
+    printf("request: %u accepted, %s\n", status.accepted,
+           status.done == status.accepted ? "all done"
+                                          : "the last being carried out");
+    if (status.features & KSM_GUEST_FEATURE_SAVED) {
+        printf("saved:   %" PRIu64 " MiB or more\n", status.saved_bytes >> 20);
+    } else {
+        printf("saved:   not told\n");
+    }
+}
+
+int main(int argc, char **argv)
+{
+    static const struct option options[] = {
+        { "name", required_argument, NULL, 'n' },
+        { "file", required_argument, NULL, 'f' },
+        { "timeout", required_argument, NULL, 't' },
+        { "verbose", no_argument, NULL, 'v' },
+        { "help", no_argument, NULL, 'h' },
+        { "version", no_argument, NULL, 'V' },
+        { 0 }
+    };
+    static char by_name[] = "--name", by_file[] = "--file";
+    unsigned seconds = SECONDS;
+    bool verbose = false;
+    char *words[2] = { NULL };
+    int n = 0, option;
+    const char *command;
+    const Advice *advice;
+    char *end;
+
+    while ((option = getopt_long(argc, argv, "", options, NULL)) != -1) {
+        switch (option) {
+        case 'n':
+        case 'f':
+            if (n) {
+                errx(1, "--name and --file: one of them, once: see --help");
+            }
+            words[n++] = option == 'n' ? by_name : by_file;
+            words[n++] = optarg;
+            break;
+        case 't':
+            errno = 0;
+            seconds = strtoul(optarg, &end, 10);
+            if (errno || *end || !isdigit((unsigned char)optarg[0]) ||
+                !seconds) {
+                errx(1, "--timeout=%s: not a number of seconds", optarg);
+            }
+            break;
+        case 'v':
+            verbose = true;
+            break;
+        case 'h':
+            fputs(usage, stdout);
+            return 0;
+        case 'V':
+            puts("ksm-guest " KSM_GUEST_PROGRAM_VERSION);
+            return 0;
+        default:
+            return 1;
+        }
+    }
+    if (optind == argc) {
+        errx(1, "no command: see --help");
+    }
+    command = argv[optind++];
+    advice = find_advice(command);
+    if (advice) {
+        if (n && optind < argc) {
+            errx(1, "%s: not with --name or --file: see --help", argv[optind]);
+        }
+        advise(advice, n ? words : argv + optind, n ? n : argc - optind,
+               verbose, seconds);
+        return 0;
+    }
+    if (n || optind < argc) {
+        errx(1, "%s: takes nothing more: see --help", command);
+    }
+    if (!strcmp(command, "apply")) {
+        apply(verbose, seconds);
+    } else if (!strcmp(command, "release")) {
+        release(seconds);
+    } else if (!strcmp(command, "status")) {
+        show_status();
+    } else {
+        errx(1, "%s: no such command: see --help", command);
+    }
+    return 0;
+}

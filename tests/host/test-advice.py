@@ -1,0 +1,92 @@
+#!/usr/bin/env python3
+#
+# What a guest advises of its memory is carried out, whatever happens to it
+#
+# SPDX-License-Identifier: GPL-2.0-or-later
+#
+# Usage: test-advice.py [OPTION]... [CASE]...
+#
+# Two Linux guests hold the same.  One of them has its ksm-guest device, and
+# ksm-guest(8), say that some of that is never to be merged.  Page frames tell
+# whether it is shared with anybody.
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / 'vm'))
+
+from ksmtest import advice, cases, ksmhost  # noqa: E402
+from ksmtest.advice import (  # noqa: E402
+    DEVICE, FILE_PAGES, check_apart, has_shared)
+from ksmtest.checks import check, check_equal, wait_for  # noqa: E402
+from ksmtest.linux import Bed  # noqa: E402
+
+
+class Advised(advice.Advised):
+    """The host's ksmd merges them."""
+
+    def __init__(self, bed):
+        super().__init__(bed)
+        bed.enter(ksmhost.ksmd(1000, 20))
+
+
+def test_nomerge(bed):
+    """what a guest says is never merged is in frames of its own"""
+    advice.check_nomerge(Advised(bed))
+
+
+def test_reboot(bed):
+    """it holds after a reboot, until the guest releases it"""
+    advised = Advised(bed)
+    one = advised.one
+    secret = advised.file('none', 1)
+    wait_for(lambda: has_shared(one, secret), 'it to be merged')
+    advised.file('nomerge', 1)
+    boots = one.said('guest filled')
+    one.execute('system_reset')
+    wait_for(lambda: one.check() or one.said('guest filled') > boots,
+             'the guest to boot again')
+    one.passes(3)
+    check_equal(one.ksm()['advice']['pages-never'], FILE_PAGES, 'pages')
+    check_apart(one, secret)
+    advised.advise('release')
+    check_equal(one.ksm()['advice']['pages-never'], 0, 'pages')
+
+
+def test_migration(bed):
+    """it holds where the guest migrates to"""
+    advised = Advised(bed)
+    one = advised.one
+    known, secret = advised.file('none', 2), advised.file('nomerge', 1)
+    target = bed.start('target', workload='advise',
+                       extra=(*DEVICE, '-incoming', 'defer'))
+    uri = bed.socket('migration')
+    target.execute('migrate-incoming', {'uri': uri})
+    one.execute('migrate', {'uri': uri})
+    one.wait_migration()
+    target.wait_running()
+    one.stop()
+    # From when it runs on.
+    check_apart(target, secret)
+    wait_for(lambda: target.ksm()['advice']['done'], 'it to be carried out')
+    check_equal(target.ksm()['advice']['pages-never'], FILE_PAGES, 'pages')
+    wait_for(lambda: target.check() or has_shared(target, known),
+             'the rest to be merged')
+    target.passes(3)
+    check_apart(target, secret)
+
+
+def test_refused(bed):
+    """a guest is told when it is not heard"""
+    advised = Advised(bed)
+    advised.advise('nomerge --file /none', 1)
+    advised.one.set_ksm('guest-hints', False)
+    said = advised.advise('nomerge --file /tmp/fill/alike.1', 1)
+    check('is declined' in said, f'no reason is said: {said}')
+    check_equal(advised.one.ksm()['advice']['pages-never'], 0, 'pages')
+    check('declines advice' in advised.advise('status'), 'status')
+
+
+if __name__ == '__main__':
+    cases.main('What a guest advises of its memory is carried out.', globals(),
+               Bed)
