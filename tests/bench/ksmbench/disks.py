@@ -18,20 +18,24 @@ ROWS = {
     "disk-reads": Target(2, "least"),
     "disk-reads/hints": Target(1.3, "least"),
     "disk-reads/react": Target(2),
+    "disk-reads/cost": Target(1.01),
 }
-GROUPS = [tuple(ROWS)]
+GROUPS = [tuple(name for name in ROWS if name != "disk-reads/cost"),
+          ("disk-reads/cost",)]
 MEMORY_MIB = 512
-# One of the guests reads so much that the other has read.
-REACT_MIB = 32
-# Then both read so much a second.
+# They have so much of the disk in memory at a time.
 PART_MIB = 32
-SECONDS = 20
-# So much of it is verified.
-SUM_MIB = 64
-REST = 5
+# One of the guests reads it, and the other has read it; then both read others,
+# and need each for so long.
+PARTS = 5
+EVERY = 8
+REST = 12
 LOOK = 0.5
 BOOT_SECONDS = 120
 SHARE = 0.95
+# Requests are counted for so long with hints, and as long without, so often.
+COST_SECONDS = 2
+COST_PAIRS = 20
 
 
 class NoHints(ways.Engine):
@@ -70,6 +74,16 @@ class SameCPU(ways.FullSpeed):
         ksmhost.write("pages_to_scan", self._pages)
 
 
+def with_disk(image, workload):
+    """Arguments of a guest that does something with a disk."""
+    return dict(memory_mib=MEMORY_MIB, kernel=emulated.GUEST / "vmlinuz",
+                initrd=emulated.GUEST / "initrd.img",
+                append=f"ksm.workload={workload}",
+                extra=("-drive", "if=none,id=disk,format=raw,readonly=on,"
+                       f"file={image}", "-device",
+                       "virtio-blk-pci,drive=disk"))
+
+
 class Guests:
     """Two Linux guests with one disk, which are merged."""
 
@@ -77,16 +91,12 @@ class Guests:
         self._way = way
         self._guests = []
         for number in range(2):
+            arguments = with_disk(image, "disk")
+            arguments["append"] += (f" ksm.id={number} ksm.part={PART_MIB} "
+                                    f"ksm.every={EVERY}")
+            arguments["extra"] += way.options()
             guest = VM(bench.qemu, way.directory, f"guest-{number}",
-                       memory_mib=MEMORY_MIB,
-                       kernel=emulated.GUEST / "vmlinuz",
-                       initrd=emulated.GUEST / "initrd.img",
-                       append=f"ksm.id={number} ksm.workload=disk "
-                              f"ksm.part={PART_MIB} ksm.sum={SUM_MIB}",
-                       extra=("-drive", "if=none,id=disk,format=raw,"
-                              f"readonly=on,file={image}",
-                              "-device", "virtio-blk-pci,drive=disk",
-                              *way.options()))
+                       **arguments)
             self._guests.append(stack.enter_context(guest))
         for guest in self._guests:
             guest.wait_console(GUEST_UP, BOOT_SECONDS)
@@ -111,25 +121,30 @@ class Guests:
 
     def react(self):
         """One reads, and later the other: seconds until that is merged."""
-        parts = REACT_MIB // PART_MIB
         saved = []
         for guest in self._guests:
             saved.append(self.wait_rest()[-1][1])
-            guest.type(str(parts))
-            guest.wait_console(f"disk read {parts}", BOOT_SECONDS)
+            guest.type("1")
+            guest.wait_console("disk read 1", BOOT_SECONDS)
             start = time.monotonic()
         seen = self.wait_rest()
         # Each took as much that was merged before, to read to it.
         taken = saved[0] - saved[1]
         gained = seen[-1][1] - (saved[1] - taken)
-        wanted = REACT_MIB * MIB
+        wanted = PART_MIB * MIB
         check(abs(gained - wanted) < wanted / 4,
-              f"{gained / MIB:.1f} MiB are merged of {REACT_MIB} that both "
+              f"{gained / MIB:.1f} MiB are merged of {PART_MIB} that both "
               f"have read; saved were {[value / MIB for value in saved]} MiB")
         # Some of it may be merged before all is read.
         enough = seen[-1][1] - (1 - SHARE) * wanted
         return next(moment for moment, value in seen
                     if value >= enough) - start
+
+    def drop(self):
+        """They forget what they have read."""
+        for guest in self._guests:
+            guest.type("0")
+            guest.wait_console("disk dropped", BOOT_SECONDS)
 
     def stream(self, keep_pace):
         """Both read, and go on: (MiB saved on average, cores used)."""
@@ -137,8 +152,8 @@ class Guests:
         start = last = time.monotonic()
         total = 0
         for guest in self._guests:
-            guest.type(str(SECONDS))
-        while last < start + SECONDS:
+            guest.type(str(PARTS))
+        while last < start + PARTS * EVERY:
             time.sleep(LOOK)
             keep_pace()
             now = time.monotonic()
@@ -149,11 +164,9 @@ class Guests:
 
     def verify(self, content):
         """What they have read last is what is on the disk."""
-        end = (REACT_MIB // PART_MIB + SECONDS) * PART_MIB
-        wanted = hashlib.sha256(
-            content[(end - SUM_MIB) * MIB:end * MIB]).hexdigest()
+        wanted = hashlib.sha256(content[PARTS * PART_MIB * MIB:]).hexdigest()
         for guest in self._guests:
-            guest.wait_console(f"disk read {end // PART_MIB}", BOOT_SECONDS)
+            guest.wait_console(f"disk read {1 + PARTS}", BOOT_SECONDS)
             guest.type("")
             wait_for(guest.disk_sum, f"{guest.name} to sum up")
             check_equal(guest.disk_sum(), wanted, f"the sum of {guest.name}")
@@ -166,6 +179,7 @@ def measure_one(bench, kind, image, content, share):
         guests = Guests(bench, way, image, stack)
         guests.wait_rest()
         react = guests.react()
+        guests.drop()
         guests.wait_rest()
         keep_pace = lambda: None
         if kind is SameCPU:
@@ -176,11 +190,59 @@ def measure_one(bench, kind, image, content, share):
         return {"react": react, "saved": saved, "cpu": cpu}
 
 
+def seconds_of_a_read(guest, hints):
+    """Of all that it has read in the next COST_SECONDS."""
+    def reads():
+        stats, = guest.execute("query-blockstats")
+        return stats["stats"]["rd_operations"]
+
+    guest.set_ksm("hints", hints)
+    before, since = reads(), time.monotonic()
+    time.sleep(COST_SECONDS)
+    return (time.monotonic() - since) / (reads() - before)
+
+
+def measure_cost(bench, image):
+    """What a read takes with hints, over what it takes without; often."""
+    with contextlib.ExitStack() as stack:
+        way = stack.enter_context(bench.way(ways.Engine))
+        found = with_disk(image, "read-direct")
+        found["extra"] += way.options()
+        guest = stack.enter_context(VM(bench.qemu, way.directory, "guest-0",
+                                       **found))
+        guest.wait_console(GUEST_UP, BOOT_SECONDS)
+        way.start([guest])
+        seconds_of_a_read(guest, "io")
+        pairs = [[seconds_of_a_read(guest, hints) for hints in order]
+                 for _ in range(COST_PAIRS // 2)
+                 for order in (("io", "off"), ("off", "io"))]
+        check(guest.ksm()["hints"]["taken"], "nothing was hinted")
+    return [pair[n % 2] / pair[1 - n % 2] for n, pair in enumerate(pairs)]
+
+
 def measure(bench, wanted):
-    parts = REACT_MIB // PART_MIB + SECONDS
-    content = filled.numbered_pages()(parts * PART_MIB * MIB // PAGE)
+    measure_group = measure_costs if "disk-reads/cost" in wanted else (
+        measure_streams)
     image = bench.output / "disk.img"
+    content = filled.numbered_pages()((1 + PARTS) * PART_MIB * MIB // PAGE)
     image.write_bytes(content)
+    try:
+        yield from measure_group(bench, wanted, image, content)
+    finally:
+        image.unlink()
+
+
+def measure_costs(bench, wanted, image, content):
+    yield row("disk-reads/cost", "of the time of a read without hints",
+              measure_cost(bench, image),
+              f"a Linux guest under TCG reads 4 KiB at a time from a virtio-blk "
+              f"disk, around its page cache, from a file that the host has in "
+              f"memory; by requests in {COST_SECONDS} s with hints and as long "
+              "without, in turns, beside a running engine",
+              target=ROWS["disk-reads/cost"])
+
+
+def measure_streams(bench, wanted, image, content):
     share = {}
 
     def measure_with(kind):
@@ -189,16 +251,13 @@ def measure(bench, wanted):
             share["hints"] = found["cpu"]
         return found
 
-    try:
-        results = bench.in_turns("disk-reads", 3,
-                                 (ways.Engine, NoHints, SameCPU),
-                                 measure_with)
-    finally:
-        image.unlink()
+    results = bench.in_turns("disk-reads", 3, (ways.Engine, NoHints, SameCPU),
+                             measure_with)
     how = (f"2 Linux guests of {MEMORY_MIB} MiB under TCG, merged, read the "
-           f"same {PART_MIB} MiB a second from a disk, through their page "
-           f"caches, for {SECONDS} s; what is saved beside what was before, on "
-           "average over that time")
+           f"same {PART_MIB} MiB from a disk, and other ones every {EVERY} s, "
+           f"{PARTS} times, which take the place of these in their page "
+           "caches; what is saved beside what was before, on average over that "
+           "time")
 
     def values(kind, name):
         return [found[name] for found in results[kind]]
@@ -220,7 +279,7 @@ def measure(bench, wanted):
     if "disk-reads/react" in wanted:
         yield row("disk-reads/react", "s", values(ways.Engine, "react"),
                   f"2 Linux guests of {MEMORY_MIB} MiB under TCG, merged; one "
-                  f"reads {REACT_MIB} MiB from a disk that the other has read; "
+                  f"reads {PART_MIB} MiB from a disk that the other has read; "
                   f"time from then until {SHARE:.0%} of it is merged",
                   target=ROWS["disk-reads/react"], peers={
                       f"{NoHints.name}, s": values(NoHints, "react"),
