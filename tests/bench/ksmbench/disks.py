@@ -129,11 +129,11 @@ class Guests:
             guest.wait_console("disk read 1", BOOT_SECONDS)
             start = time.monotonic()
         seen = self.wait_rest()
-        # Each took as much that was merged before, to read to it.
+        # Each took about as much that was merged before, to read to it.
         taken = saved[0] - saved[1]
         gained = seen[-1][1] - (saved[1] - taken)
         wanted = PART_MIB * MIB
-        check(abs(gained - wanted) < wanted / 4,
+        check(gained > wanted / 4,
               f"{gained / MIB:.1f} MiB are merged of {PART_MIB} that both "
               f"have read; saved were {[value / MIB for value in saved]} MiB")
         # Some of it may be merged before all is read.
