@@ -62,6 +62,7 @@ typedef struct KsmRegion {
     uint16_t due;
     /* Passes between two such reads of an unarmed region: a power of 2. */
     uint16_t interval;
+    uint32_t filled_ms;     /* when a device last filled pages of it; wraps */
     /* Passes since twins, zeros or marks changed, up to 255. */
     uint8_t quiet;
     /*

@@ -31,6 +31,11 @@
 /* So many pages, and runs of pages, are looked at in one step. */
 #define STEP_PAGES      KSM_BATCH_PAGES
 #define STEP_RUNS       16
+/*
+ * What devices leave alone for so long is a cache, even if it has been refilled
+ * often; buffers are filled all the time.
+ */
+#define REST_MS         2000
 
 static void wake(void *opaque)
 {
@@ -150,16 +155,37 @@ static void arm(KsmEngine *e, KsmBlock *block, size_t r)
     }
 }
 
+/* Devices fill the region again: what is read is worth it, once. */
+static void cool(KsmBlock *block, size_t r)
+{
+    size_t first, last;
+
+    ksm_region_pages(block, r, &first, &last);
+    for (size_t p = first; p < last; p++) {
+        KsmPage page = block->pages[p];
+
+        if (ksm_page_heat(page) >= KSM_PAGE_VOLATILE - 1) {
+            ksm_block_set_page(block, p, ksm_page_set_heat(
+                                             page, KSM_PAGE_VOLATILE - 2));
+        }
+    }
+}
+
 /* Pages [@first, @last) of region @r are likely to have twins. */
 static void read_now(KsmEngine *e, KsmBlock *block, size_t r, size_t first,
                      size_t last)
 {
     KsmRegion *region = &block->regions[r];
+    const uint32_t now_ms = qemu_clock_get_ms(QEMU_CLOCK_REALTIME);
 
     if (region->reseed || region->resubmit) {
         /* The next pass has to begin with all of it. */
         return;
     }
+    if (now_ms - region->filled_ms >= REST_MS) {
+        cool(block, r);
+    }
+    region->filled_ms = now_ms;
     if (!region->armed) {
         arm(e, block, r);
     }

@@ -14,9 +14,12 @@
 
 /* Between two looks at ksmd while it runs hard. */
 #define KSMTUNED_POLICY_TICK_MS         50
-/* ksmd is woken soon for so many pages, or 1/16 of what it must walk. */
+/*
+ * ksmd is woken soon for so many pages, or 1/64 of what it must walk: that walk
+ * takes about the time then that merging them does.
+ */
 #define KSMTUNED_POLICY_URGENT_PAGES    256
-#define KSMTUNED_POLICY_URGENT_PART     16
+#define KSMTUNED_POLICY_URGENT_PART     64
 /*
  * But not before none has come for so long: the pages of a pair are marked by
  * two engines, one after the other, and one page alone merges nothing.  Nor is

@@ -19,6 +19,8 @@ MEMORY_MIB = (256, 512, 1024, 2048, 4096, 8192)
 GUESTS = (1, 2, 4, 8, 16)
 # A quick run is content with so many points.
 QUICK_POINTS = 2
+# The last few pages may wait for 10 minutes.
+LIMIT = 700
 # With nothing to do, passes are 16 times as far apart.
 SLEEP_MS = 10
 
@@ -37,7 +39,7 @@ def pass_cost(bench, sizes, seconds):
     with bench.way(ways.Engine) as way, filled.small_pages(), \
             bench.filled(way, contents) as guests:
         merging = Merging(way, guests, filled.Filling(contents, savable))
-        merging.reach()
+        merging.reach(LIMIT)
         merging.wait_rest()
         for guest in guests:
             guest.set_ksm("sleep-millisecs", SLEEP_MS)
