@@ -222,7 +222,7 @@ static void read_page(Reading *reading, size_t p, uint64_t categories)
 }
 
 /* Read those of the pages [@first, @last) that are resident. */
-static bool read_run(Reading *reading, size_t first, size_t last)
+static bool read_resident(Reading *reading, size_t first, size_t last)
 {
     KsmBlock *block = reading->block;
     const uint64_t host = (uintptr_t)block->host;
@@ -252,6 +252,39 @@ static bool read_run(Reading *reading, size_t first, size_t last)
         ksm_ram_forget(reading->e, block, p++);
     }
     return true;
+}
+
+/*
+ * The huge page was split since pages other than [@first, @last) were read: the
+ * kernel may have mapped zero pages to its shared one, which nothing tells.
+ */
+static bool read_zeros(Reading *reading, size_t first, size_t last)
+{
+    const KsmBlock *block = reading->block;
+    size_t p, end, start;
+    bool ok = true;
+
+    ksm_region_pages(block, ksm_block_region_of(block, first), &p, &end);
+    for (start = p; p < end && ok; p++) {
+        const KsmPage page = block->pages[p];
+
+        if ((p < first || p >= last) && (page & KSM_PAGE_ZERO) &&
+            !(page & KSM_PAGE_WRITTEN)) {
+            continue;
+        }
+        ok = start == p || read_resident(reading, start, p);
+        start = p + 1;
+    }
+    return ok && (start == end || read_resident(reading, start, end));
+}
+
+static bool read_run(Reading *reading, size_t first, size_t last)
+{
+    const bool huge = reading->region->huge;
+
+    return read_resident(reading, first, last) &&
+           (!huge || reading->region->huge ||
+            read_zeros(reading, first, last));
 }
 
 /*

@@ -49,12 +49,17 @@ int64_t ksmtuned_policy_demand_wait_ms(const KsmtunedDemandPolicy *state)
                  KSMTUNED_POLICY_WAIT_MIN_MS, KSMTUNED_POLICY_WAIT_MAX_MS);
 }
 
+/* What ksmd visits in a full scan. */
+static uint64_t policy_walked_pages(const KsmtunedDemandReadings *r)
+{
+    return MAX(r->merged_pages, r->marked_pages);
+}
+
 static bool policy_is_many(const KsmtunedDemandReadings *r)
 {
-    uint64_t walked_pages = MAX(r->merged_pages, r->marked_pages);
-
     return r->waiting_pages >= MAX(KSMTUNED_POLICY_URGENT_PAGES,
-                                   walked_pages / KSMTUNED_POLICY_URGENT_PART);
+                                   policy_walked_pages(r) /
+                                   KSMTUNED_POLICY_URGENT_PART);
 }
 
 static bool policy_engine_left(const KsmtunedDemandPolicy *state,
@@ -92,15 +97,30 @@ static void policy_note_many(KsmtunedDemandPolicy *state,
     }
 }
 
+/* A full scan was done, or some. */
+static void policy_note_scan(KsmtunedDemandPolicy *state,
+                             const KsmtunedDemandReadings *r)
+{
+    const uint64_t walked_pages = policy_walked_pages(r);
+    uint64_t cost_ns = (r->ksmd_cpu_ns - state->cpu_seen_ns) /
+                       (r->full_scans - state->scans_seen);
+
+    if (r->merged_pages > state->merged_seen_pages +
+                          walked_pages / KSMTUNED_POLICY_MERGING_PART) {
+        cost_ns = MIN(cost_ns, walked_pages * KSMTUNED_POLICY_WALK_NS);
+    }
+    state->scan_cost_ns = cost_ns;
+    state->scans_seen = r->full_scans;
+    state->cpu_seen_ns = r->ksmd_cpu_ns;
+    state->merged_seen_pages = r->merged_pages;
+}
+
 /* Note ksmd's progress since the last decision. */
 static void policy_follow(KsmtunedDemandPolicy *state,
                           const KsmtunedDemandReadings *r)
 {
     if (r->full_scans != state->scans_seen) {
-        state->scan_cost_ns = (r->ksmd_cpu_ns - state->cpu_seen_ns) /
-                              (r->full_scans - state->scans_seen);
-        state->scans_seen = r->full_scans;
-        state->cpu_seen_ns = r->ksmd_cpu_ns;
+        policy_note_scan(state, r);
         state->progress_ms = r->now_ms;
     }
     if (r->progress != state->progress_seen) {
@@ -120,6 +140,7 @@ static void policy_begin(KsmtunedDemandPolicy *state,
     if (!state->boosting) {
         state->scans_seen = r->full_scans;
         state->cpu_seen_ns = r->ksmd_cpu_ns;
+        state->merged_seen_pages = r->merged_pages;
         state->progress_seen = r->progress;
     }
     state->progress_ms = r->now_ms;

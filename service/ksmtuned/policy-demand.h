@@ -14,12 +14,9 @@
 
 /* Between two looks at ksmd while it runs hard. */
 #define KSMTUNED_POLICY_TICK_MS         50
-/*
- * ksmd is woken soon for so many pages, or 1/64 of what it must walk: that walk
- * takes about the time then that merging them does.
- */
+/* ksmd is woken soon for so many pages, or 1/16 of what it must walk. */
 #define KSMTUNED_POLICY_URGENT_PAGES    256
-#define KSMTUNED_POLICY_URGENT_PART     64
+#define KSMTUNED_POLICY_URGENT_PART     16
 /*
  * But not before none has come for so long: the pages of a pair are marked by
  * two engines, one after the other, and one page alone merges nothing.  Nor is
@@ -49,6 +46,13 @@
  * two visits to every page.
  */
 #define KSMTUNED_POLICY_DEMAND_SCANS    3
+/*
+ * What such a scan costs is known of the last one.  But one in which more than
+ * 1/64 of what it walks was merged took time for that: of its time, no more
+ * counts than so much a page, which is more than a walk alone takes.
+ */
+#define KSMTUNED_POLICY_MERGING_PART    64
+#define KSMTUNED_POLICY_WALK_NS         150
 /* After an engine has left, ksmd forgets its pages. */
 #define KSMTUNED_POLICY_CLEANUP_SCANS   2
 /* ksmd has nothing to do when it makes no progress for so long, */
@@ -86,12 +90,13 @@ typedef struct KsmtunedDemandPolicy {
     bool boosting;
     uint64_t scans_end;         /* done when full_scans gets here */
     uint64_t scans_seen;
-    uint64_t cpu_seen_ns;       /* ksmd_cpu_ns when it got to scans_seen */
+    uint64_t cpu_seen_ns;       /* ksmd_cpu_ns when it got to scans_seen, */
+    uint64_t merged_seen_pages; /* and what was merged */
     uint64_t progress_seen;
     int64_t progress_ms;        /* when ksmd last made progress */
     uint64_t merged_begin_pages;    /* when its present task began, */
     uint64_t merged_before_pages;   /* and when the waiting may have come */
-    uint64_t scan_cost_ns;      /* ksmd's CPU time for its last full scan */
+    uint64_t scan_cost_ns;      /* ksmd's CPU time for its next full scan */
     uint64_t departures_seen;
     int64_t many_since_ms;      /* many pages wait; 0: few do */
     int64_t patience_ms;        /* 0: the last demand was worth it */

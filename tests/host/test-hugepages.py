@@ -122,6 +122,12 @@ class Guest(QTest):
                   f'{pages} pages to be submitted')
 
 
+def kernel_release():
+    """As far as it tells versions apart: (6, 12)."""
+    return tuple(int(n) for n in
+                 re.match(r'(\d+)\.(\d+)', os.uname().release).groups())
+
+
 @contextlib.contextmanager
 def khugepaged():
     """It runs fast meanwhile; settings are put back even if we are killed."""
@@ -162,6 +168,29 @@ def test_no_twins(bed):
         guest.wait_frames(range(0, THRESHOLD * 2, 2), 1)
         check_equal(guest.huge_kib(), guest.whole - REGION_KIB,
                     'AnonHugePages with one region merged')
+        guest.check_contents()
+
+
+def test_zeros(bed):
+    """zero pages that a split leaves to the kernel are not marked"""
+    if kernel_release() < (6, 12):
+        raise Skipped('the kernel leaves zero pages of what it splits alone '
+                      'before Linux 6.12')
+    guest = bed.enter(Guest(bed))
+    guest.put(0, os.urandom(PAGE) * ALIKE)
+    guest.put(ALIKE, bytes(HUGE - ALIKE * PAGE))
+    guest.set_ksm('run', True)
+    with ksmd():
+        guest.wait_frames(range(ALIKE), 1)
+        # It is looked at again because of this one page.
+        guest.put(0, os.urandom(PAGE))
+        guest.wait_figure('pages-twins', ALIKE - 1)
+        guest.read_all()
+        figures = guest.figures()
+        check_equal(figures['pages-zero-shared'], figures['pages-zero'],
+                    'pages-zero-shared')
+        check(figures['pages-marked'] <= ALIKE,
+              f'{figures["pages-marked"]} pages are marked')
         guest.check_contents()
 
 

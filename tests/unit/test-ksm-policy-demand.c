@@ -343,6 +343,34 @@ static void test_cost(void)
     }
 }
 
+/* What a scan took that merged much is not what the next will cost. */
+static void test_merging_scans(void)
+{
+    const uint64_t pages = 1 << 20;
+    Host host;
+    unsigned i;
+
+    host_init(&host);
+    host_demand(&host, pages);
+    host_gather(&host);
+    for (i = 0; i < KSMTUNED_POLICY_DEMAND_SCANS; i++) {
+        g_assert_true(host.out.boost);
+        host.in.merged_pages += pages / 4;
+        host_scan(&host, 5000);
+        host_decide(&host);
+    }
+    g_assert_cmpuint(host.state.scan_cost_ns, ==,
+                     pages * KSMTUNED_POLICY_WALK_NS);
+    g_assert_cmpint(ksmtuned_policy_demand_wait_ms(&host.state), <,
+                    KSMTUNED_POLICY_WAIT_MAX_MS / 4);
+    /* One that merged little tells. */
+    host_demand(&host, 10);
+    host_pass(&host, KSMTUNED_POLICY_WAIT_MAX_MS);
+    host_decide(&host);
+    host_serve(&host, 400);
+    g_assert_cmpuint(host.state.scan_cost_ns, ==, 400 * NS_PER_MS);
+}
+
 static void test_cost_limit(void)
 {
     KsmtunedDemandPolicy state = { .scan_cost_ns = UINT64_MAX };
@@ -803,6 +831,7 @@ int main(int argc, char **argv)
     g_test_add_func("/ksm-policy/many", test_many);
     g_test_add_func("/ksm-policy/few-wait", test_few_wait);
     g_test_add_func("/ksm-policy/cost", test_cost);
+    g_test_add_func("/ksm-policy/merging-scans", test_merging_scans);
     g_test_add_func("/ksm-policy/cost-limit", test_cost_limit);
     g_test_add_func("/ksm-policy/meanwhile", test_meanwhile);
     g_test_add_func("/ksm-policy/meanwhile-few", test_meanwhile_few);
