@@ -23,6 +23,19 @@ static RAMBlock *find_ram_block(void *host)
     return NULL;
 }
 
+KsmBlock *ksm_block_containing(const uint8_t *host)
+{
+    RAMBlock *rb;
+
+    RCU_READ_LOCK_GUARD();
+    RAMBLOCK_FOREACH(rb) {
+        if (rb->host && (size_t)(host - rb->host) < rb->used_length) {
+            return ksm_block_new(rb->host, rb->used_length, rb->max_length);
+        }
+    }
+    return NULL;
+}
+
 KsmBlock *ksm_block_new(void *host, uint64_t size, uint64_t max_size)
 {
     KsmBlock *block = g_new0(KsmBlock, 1);
@@ -101,6 +114,9 @@ void ksm_block_stop(KsmBlock *block)
 {
     if (block->regions) {
         forget_advised(block, 0);
+        for (size_t r = 0; r < regions_of(block, block->max_size); r++) {
+            g_free(block->regions[r].filled);
+        }
     }
     block->eligible = false;
     block->n_pages = block->n_regions = 0;
@@ -330,6 +346,7 @@ size_t ksm_block_metadata(const KsmBlock *block)
     }
     for (size_t r = 0; r < block->n_regions; r++) {
         bytes += block->regions[r].advised ? sizeof(KsmAdvisedPages) : 0;
+        bytes += block->regions[r].filled ? sizeof(KsmFilledPages) : 0;
     }
     return bytes;
 }

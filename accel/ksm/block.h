@@ -48,8 +48,16 @@ typedef struct KsmAdvisedPages {
     uint16_t n_rewritten;
 } KsmAdvisedPages;
 
+/* What devices have filled of a region; bit 0 is its first page. */
+typedef struct KsmFilledPages {
+    int64_t last_ms;            /* when they last did so: QEMU_CLOCK_REALTIME */
+    /* Since they had left it alone: */
+    DECLARE_BITMAP(filled, KSM_REGION_MAX_PAGES);
+} KsmFilledPages;
+
 typedef struct KsmRegion {
     KsmAdvisedPages *advised;   /* NULL: nothing.  See advice.c. */
+    KsmFilledPages *filled;     /* NULL: nothing, ever.  See hints.c. */
     /* Pages with these flags: what the page records say, counted. */
     uint16_t twins;
     uint16_t zeros;
@@ -62,7 +70,6 @@ typedef struct KsmRegion {
     uint16_t due;
     /* Passes between two such reads of an unarmed region: a power of 2. */
     uint16_t interval;
-    uint32_t filled_ms;     /* when a device last filled pages of it; wraps */
     /* Passes since twins, zeros or marks changed, up to 255. */
     uint8_t quiet;
     /*
@@ -117,6 +124,8 @@ typedef struct KsmBlock {
 typedef QTAILQ_HEAD(, KsmBlock) KsmBlockList;
 
 KsmBlock *ksm_block_new(void *host, uint64_t size, uint64_t max_size);
+/* A new one for the RAMBlock that has memory at @host, or NULL.  BQL. */
+KsmBlock *ksm_block_containing(const uint8_t *host);
 void ksm_block_free(KsmBlock *block);
 
 /* Allocate, or drop, the records of an eligible block's pages. */

@@ -271,17 +271,6 @@ void ksm_engine_advise(KsmEngine *e, const KsmAdvisedRange *ranges, size_t n)
     ksm_engine_kick(e);
 }
 
-bool ksm_engine_end_advice(KsmEngine *e)
-{
-    bool more = true;
-
-    while (more) {
-        QEMU_LOCK_GUARD(&e->lock);
-        more = ksm_advice_step(e);
-    }
-    return ksm_advice_is_done(e);
-}
-
 void ksm_engine_yield(KsmEngine *e)
 {
     QEMU_LOCK_GUARD(&e->lock);

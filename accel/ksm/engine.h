@@ -31,11 +31,6 @@ void ksm_engine_unmerge(KsmEngine *engine);
 /* The guest advises this from now on, see ksm_guest_advise(). */
 void ksm_engine_advise(KsmEngine *engine, const KsmAdvisedRange *ranges,
                        size_t n);
-/*
- * Before it stops: carry out what the guest advises.  False if there is no
- * memory for that, or the kernel refuses.  BQL.
- */
-bool ksm_engine_end_advice(KsmEngine *engine);
 /* Someone else needs userfaultfd: disarm all until as many resumes. */
 void ksm_engine_yield(KsmEngine *engine);
 void ksm_engine_resume(KsmEngine *engine);

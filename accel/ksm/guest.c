@@ -4,23 +4,33 @@
  * SPDX-License-Identifier: GPL-2.0-or-later
  *
  * The device outlives ksm objects, and each new one is told what is in force.
- * Without one there is nobody who reads guest memory, but what is never to be
- * merged must not be merged by QEMU's own marks, either.
+ * Without one there is nobody who reads guest memory.  But what is never to be
+ * merged must not be merged by marks that QEMU made or an object left behind,
+ * nor by other guests with what they have of ours in their index: so it is kept
+ * apart here.
  */
 #include "qemu/osdep.h"
 #include "qemu/lockable.h"
 #include "qemu/madvise.h"
+#include "qemu/timer.h"
+#include "system/runstate.h"
 #include "advice.h"
+#include "backend.h"
 #include "guest.h"
 #include "ksm.h"
 #include "report.h"
+#include "reserve.h"
 #include "trace.h"
+
+/* What failed is tried again when the guest asks, but so seldom. */
+#define RETRY_NS    NANOSECONDS_PER_SECOND
 
 /* What is in force.  BQL. */
 static KsmAdvisedRange *advised;
 static size_t n_advised;
-/* The last object went before all was carried out. */
+/* There is no object, and not all is kept apart that should be. */
 static bool unfinished;
+static int64_t retry_ns;
 
 const KsmAdvisedRange *ksm_guest_advised(size_t *n)
 {
@@ -28,19 +38,58 @@ const KsmAdvisedRange *ksm_guest_advised(size_t *n)
     return advised;
 }
 
-void ksm_guest_end(bool done)
+/* Some memory of @block, which @backend would serve if it isn't NULL. */
+static bool part(KsmBlock *block, const KsmBackend *backend, uint8_t *host,
+                 size_t size)
 {
-    unfinished = !done;
+    if (backend && backend->split) {
+        const size_t first = (host - block->host) >> block->page_bits;
+
+        return backend->split(block, first,
+                              first + (size >> block->page_bits));
+    }
+    /* It is unknown to a kernel without KSM. */
+    return qemu_madvise(host, size, QEMU_MADV_UNMERGEABLE) == 0 ||
+           errno == EINVAL;
 }
 
-void ksm_guest_keep_apart(void)
+static bool part_range(const KsmAdvisedRange *range)
 {
-    for (size_t i = 0; i < n_advised; i++) {
-        if (advised[i].advice == KSM_ADVICE_NEVER) {
-            /* Fails where the kernel has no KSM, or nothing was marked. */
-            qemu_madvise(advised[i].host, advised[i].size,
-                         QEMU_MADV_UNMERGEABLE);
-        }
+    KsmBlock *block = ksm_block_containing(range->host);
+    const KsmBackend *backend;
+    bool ok = true;
+
+    if (!block) {
+        /* It has gone, and that will be told. */
+        return true;
+    }
+    backend = ksm_backend_find(KSM_BACKEND_TYPE_AUTO, block);
+    for (size_t at = 0; ok && at < range->size; at += KSM_REGION_SIZE) {
+        ok = !ksm_reserve_is_low() &&
+             part(block, backend, range->host + at,
+                  MIN(KSM_REGION_SIZE, range->size - at));
+    }
+    ksm_block_free(block);
+    return ok;
+}
+
+static void keep_apart(void)
+{
+    unfinished = false;
+    for (size_t i = 0; i < n_advised && !unfinished; i++) {
+        unfinished = advised[i].advice == KSM_ADVICE_NEVER &&
+                     !part_range(&advised[i]);
+    }
+    retry_ns = qemu_clock_get_ns(QEMU_CLOCK_REALTIME) + RETRY_NS;
+}
+
+void ksm_guest_take_over(bool done)
+{
+    unfinished = !done;
+    retry_ns = 0;
+    /* What goes with QEMU in a moment needn't take more memory for that. */
+    if (!done && !runstate_check(RUN_STATE_SHUTDOWN)) {
+        keep_apart();
     }
 }
 
@@ -80,8 +129,7 @@ void ksm_guest_advise(const KsmAdvisedRange *ranges, size_t n)
     if (ksm) {
         ksm_engine_advise(&ksm->engine, advised, n);
     } else {
-        ksm_guest_keep_apart();
-        unfinished &= n > 0;
+        keep_apart();
     }
 }
 
@@ -90,6 +138,9 @@ bool ksm_guest_advice_is_done(void)
     KsmObject *ksm = ksm_object_get();
 
     if (!ksm) {
+        if (unfinished && qemu_clock_get_ns(QEMU_CLOCK_REALTIME) >= retry_ns) {
+            keep_apart();
+        }
         return !unfinished;
     }
     QEMU_LOCK_GUARD(&ksm->engine.lock);

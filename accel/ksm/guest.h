@@ -12,9 +12,10 @@
 
 /* What is advised now: @n ranges, until it changes. */
 const KsmAdvisedRange *ksm_guest_advised(size_t *n);
-/* The ksm object goes.  Was all carried out? */
-void ksm_guest_end(bool done);
-/* There is no ksm object, and QEMU has marked RAM: not what is kept apart. */
-void ksm_guest_keep_apart(void);
+/*
+ * There is no ksm object any more, or QEMU has marked RAM without one: keep
+ * apart what is never to be merged, unless that was @done.
+ */
+void ksm_guest_take_over(bool done);
 
 #endif

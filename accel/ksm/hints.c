@@ -155,16 +155,29 @@ static void arm(KsmEngine *e, KsmBlock *block, size_t r)
     }
 }
 
-/* Devices fill the region again: what is read is worth it, once. */
-static void cool(KsmBlock *block, size_t r)
+/*
+ * A device has filled pages [@first, @last) of region @r.  Those that it had
+ * left alone before are looked at, however hot they are.
+ */
+static void note_filled(KsmBlock *block, size_t r, size_t first, size_t last)
 {
-    size_t first, last;
+    KsmRegion *region = &block->regions[r];
+    KsmFilledPages *filled = region->filled;
+    const int64_t now_ms = qemu_clock_get_ms(QEMU_CLOCK_REALTIME);
+    size_t base, ignored;
 
-    ksm_region_pages(block, r, &first, &last);
+    if (!filled) {
+        filled = region->filled = g_new0(KsmFilledPages, 1);
+    } else if (now_ms - filled->last_ms >= REST_MS) {
+        bitmap_zero(filled->filled, KSM_REGION_MAX_PAGES);
+    }
+    filled->last_ms = now_ms;
+    ksm_region_pages(block, r, &base, &ignored);
     for (size_t p = first; p < last; p++) {
-        KsmPage page = block->pages[p];
+        const KsmPage page = block->pages[p];
 
-        if (ksm_page_heat(page) >= KSM_PAGE_VOLATILE - 1) {
+        if (!test_and_set_bit(p - base, filled->filled) &&
+            ksm_page_heat(page) >= KSM_PAGE_VOLATILE - 1) {
             ksm_block_set_page(block, p, ksm_page_set_heat(
                                              page, KSM_PAGE_VOLATILE - 2));
         }
@@ -176,16 +189,12 @@ static void read_now(KsmEngine *e, KsmBlock *block, size_t r, size_t first,
                      size_t last)
 {
     KsmRegion *region = &block->regions[r];
-    const uint32_t now_ms = qemu_clock_get_ms(QEMU_CLOCK_REALTIME);
 
     if (region->reseed || region->resubmit) {
         /* The next pass has to begin with all of it. */
         return;
     }
-    if (now_ms - region->filled_ms >= REST_MS) {
-        cool(block, r);
-    }
-    region->filled_ms = now_ms;
+    note_filled(block, r, first, last);
     if (!region->armed) {
         arm(e, block, r);
     }

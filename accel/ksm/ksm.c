@@ -14,6 +14,7 @@
 #include "qemu/timer.h"
 #include "qom/object_interfaces.h"
 #include "system/ksm.h"
+#include "advice.h"
 #include "guest.h"
 #include "hints.h"
 #include "ksm.h"
@@ -43,7 +44,7 @@ int ksm_ram_madvise(void *host, size_t size, bool merge)
     ret = qemu_madvise(host, size, merge ? QEMU_MADV_MERGEABLE
                                          : QEMU_MADV_UNMERGEABLE);
     if (merge) {
-        ksm_guest_keep_apart();
+        ksm_guest_take_over(false);
     }
     return ret;
 }
@@ -382,14 +383,18 @@ static void ksm_instance_init(Object *obj)
 static void ksm_instance_finalize(Object *obj)
 {
     KsmObject *ksm = KSM(obj);
+    bool advice_is_done;
 
     if (ksm->running) {
         WITH_QEMU_LOCK_GUARD(&object_lock) {
             the_object = NULL;
         }
-        ksm_guest_end(ksm_engine_end_advice(&ksm->engine));
+        WITH_QEMU_LOCK_GUARD(&ksm->engine.lock) {
+            advice_is_done = ksm_advice_is_done(&ksm->engine);
+        }
         ksm_engine_stop(&ksm->engine);
         ksm->running = false;
+        ksm_guest_take_over(advice_is_done);
     }
     if (ksm->iothread && ksm->iothread_id) {
         object_unref(OBJECT(ksm->iothread));

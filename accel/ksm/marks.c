@@ -339,9 +339,13 @@ static unsigned wanted_runs(const KsmBlock *block, size_t first, size_t last,
  * May the kernel merge the page without a reason?  With @bridged, whatever its
  * record tells.  A zero page is never stale: merged, it is the kernel's shared
  * one and no candidate any more, and to unmark it would give it memory again.
+ * So it would one that was merged before the guest said that it is volatile.
  */
 static bool is_stale(KsmPage page, bool bridged)
 {
+    if ((page & KSM_PAGE_EXCLUDED) && (page & KSM_PAGE_MARKED)) {
+        return false;
+    }
     return (bridged || (page & KSM_PAGE_MARKED)) &&
            !(page & (KSM_PAGE_TWIN | KSM_PAGE_ZERO));
 }

@@ -27,11 +27,17 @@ static bool is_worth_it(const KsmEngine *e, const KsmRegion *region)
     return n >= (region->was_huge ? e->parameters.huge_split_threshold : 1);
 }
 
-/* Is so little of it alike by now that it may be a huge page again? */
+/*
+ * Is so little of it alike by now that it may be a huge page again?  What was
+ * merged before the guest said that it is volatile is not known, but stays.
+ */
 static bool is_worth_no_more(const KsmEngine *e, const KsmRegion *region)
 {
     unsigned n = region->twins + region->zeros;
 
+    if (region->advised && region->advised->n_rewritten && region->marked) {
+        return false;
+    }
     return region->quiet >= KSM_MARKS_QUIET_PASSES &&
            n < (region->was_huge ?
                 DIV_ROUND_UP(e->parameters.huge_split_threshold, 2) : 1);

@@ -13,7 +13,7 @@
 #define RESERVE     (256 * MiB)
 #define LOOK_NS     (10 * SCALE_MS)
 
-static bool is_low(void)
+bool ksm_reserve_is_low(void)
 {
     g_autofree char *text = NULL;
     const char *line;
@@ -34,7 +34,7 @@ bool ksm_reserve_allows(KsmEngine *e)
     const int64_t now_ns = qemu_clock_get_ns(QEMU_CLOCK_REALTIME);
 
     if (!e->memory_looked_ns || now_ns - e->memory_looked_ns >= LOOK_NS) {
-        e->memory_low = is_low();
+        e->memory_low = ksm_reserve_is_low();
         e->memory_looked_ns = now_ns;
     }
     return !e->memory_low;

@@ -8,10 +8,9 @@
 
 #include "state.h"
 
-/*
- * Giving merged pages back takes memory: is there enough for some now?  Notes
- * it in memory_low.  Lock.
- */
+/* Is there so little memory that no merged pages may be given back? */
+bool ksm_reserve_is_low(void);
+/* The same for an engine, which looks now and then, and notes it.  Lock. */
 bool ksm_reserve_allows(KsmEngine *engine);
 
 #endif

@@ -226,13 +226,13 @@ static void apply(bool verbose, unsigned seconds)
 
 static void release(unsigned seconds)
 {
+    const Ranges none = { 0 };
     Device device;
 
     device_open(&device);
     device_release(&device, seconds);
-    if (unlink(APPLIED) && errno != ENOENT) {
-        err(1, APPLIED);
-    }
+    /* The next to apply need not withdraw what was there. */
+    ranges_save(&none, APPLIED);
 }
 
 static void show_status(void)

@@ -59,7 +59,8 @@ struct KsmGuestState {
     uint32_t max_ranges;
     bool tell_saved;
 
-    GuestRange *ranges;         /* [max_ranges], in order; not overlapping */
+    /* [max_ranges], in order; not overlapping.  NULL: it is unplugged. */
+    GuestRange *ranges;
     uint32_t n_ranges;
     uint32_t buffer[KSM_GUEST_BUFFER_SIZE / 4];
     uint32_t count;
@@ -370,6 +371,10 @@ static uint32_t do_release(KsmGuestState *s)
 static void run_command(KsmGuestState *s, uint32_t command)
 {
     s->entry = s->count;
+    if (!s->ranges) {
+        s->result = KSM_GUEST_DECLINED;
+        return;
+    }
     switch (command) {
     case KSM_GUEST_SET:
         s->result = do_set(s);
@@ -544,6 +549,8 @@ static void ksm_guest_exit(PCIDevice *pci)
 
     memory_listener_unregister(&s->listener);
     ksm_guest_advise(NULL, 0);
+    /* Another vCPU may be on its way to a register, and get there later. */
+    s->n_ranges = 0;
     g_clear_pointer(&s->ranges, g_free);
 }
 
