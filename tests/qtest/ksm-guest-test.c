@@ -6,6 +6,8 @@
  * No pass is due in these tests but those that a test asks for.
  */
 #include "qemu/osdep.h"
+#include <sched.h>
+#include <sys/mount.h>
 #include "hw/ksm-guest.h"
 #include "hw/pci/pci_regs.h"
 #include "ksm-helpers.h"
@@ -537,6 +539,112 @@ static void test_hotplug(void)
     qtest_shutdown(bed.qs);
 }
 
+/* Memory that is plugged here; and the ports that the guest ejects it by. */
+#define DIMM            UINT64_C(0x100000000)
+#define DIMM_SELECT     0xa00
+#define DIMM_CONTROL    0xa14
+#define DIMM_EJECT      8
+
+static void plug_memory(QTestState *qts)
+{
+    qtest_qmp_assert_success(qts, "{'execute': 'object-add', 'arguments': "
+        "{'qom-type': 'memory-backend-ram', 'id': 'mem', 'size': 134217728}}");
+    qtest_qmp_device_add(qts, "pc-dimm", "dimm",
+                         "{'memdev': 'mem', 'addr': %" PRIu64 "}", DIMM);
+}
+
+static void unplug_memory(QTestState *qts)
+{
+    qtest_outl(qts, DIMM_SELECT, 0);
+    qtest_outb(qts, DIMM_CONTROL, DIMM_EJECT);
+    qtest_qmp_eventwait(qts, "DEVICE_DELETED");
+    qtest_qmp_assert_success(qts, "{'execute': 'object-del', 'arguments': "
+                                  "{'id': 'mem'}}");
+}
+
+/* Advice remains while memory is unplugged, and holds for what comes there. */
+static void test_memory(void)
+{
+    Bed bed = start("-m 128,slots=1,maxmem=2G " OBJECT " " DEVICE);
+    QTestState *qts = bed.qs->qts;
+
+    put_entry(&bed, 0, DIMM, 1, KSM_GUEST_NEVER);
+    check_refused(&bed, 1, KSM_GUEST_SET, KSM_GUEST_NOT_RAM, 0);
+    for (int i = 0; i < 3; i++) {
+        plug_memory(qts);
+        if (i == 0) {
+            advise(&bed, DIMM, 2, KSM_GUEST_NEVER);
+        }
+        for (int p = 0; p < PAIRS; p++) {
+            ksm_write_page(qts, DIMM + p * PAGE, p);
+            ksm_write_page(qts, DIMM + (100 + p) * PAGE, p);
+        }
+        for (int j = 0; ksm_figure(qts, "mem", "pages-twins") !=
+                        2 * PAIRS - 4; j++) {
+            g_assert_cmpint(j, <, 100);
+            ksm_wait_passes(qts, 1);
+        }
+        ksm_wait_passes(qts, 1);
+        g_assert_false(is_mergeable(&bed, DIMM));
+        g_assert_true(is_mergeable(&bed, DIMM + 2 * PAGE));
+        g_assert_cmpuint(advised(qts, "pages-never"), ==, 2);
+        unplug_memory(qts);
+        g_assert_cmpuint(get(&bed, KSM_GUEST_RANGES), ==, 1);
+        g_assert_cmpuint(advised(qts, "pages-never"), ==, 0);
+        wait_done(&bed);
+    }
+    stop(&bed);
+}
+
+static void set_available(const char *path, const char *kib)
+{
+    g_autofree char *text = g_strdup_printf("MemAvailable: %s kB\n", kib);
+    int fd = open(path, O_WRONLY);
+
+    g_assert_cmpint(fd, >=, 0);
+    g_assert_cmpint(ftruncate(fd, 0), ==, 0);
+    g_assert_cmpint(write(fd, text, strlen(text)), ==, strlen(text));
+    close(fd);
+}
+
+/* A request is not done while there is no memory to part pages, nor lost. */
+static void test_low_memory(void)
+{
+    g_autofree char *meminfo = NULL;
+    QTestState *qts;
+    Bed bed;
+
+    if (unshare(CLONE_NEWNS) < 0 ||
+        mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0) {
+        g_test_skip("only root can pretend that there is little memory");
+        return;
+    }
+    close(g_file_open_tmp("ksm-guest-XXXXXX", &meminfo, NULL));
+    g_assert_cmpint(mount(meminfo, "/proc/meminfo", NULL, MS_BIND, NULL), ==,
+                    0);
+    set_available(meminfo, "4000000");
+    bed = start(OBJECT " " DEVICE);
+    qts = bed.qs->qts;
+    find_twins(&bed);
+    set_available(meminfo, "100000");
+    g_usleep(50000);
+    put_entry(&bed, 0, BASE, PAIRS, KSM_GUEST_NEVER);
+    g_assert_cmpuint(request(&bed, 1, KSM_GUEST_SET), ==, KSM_GUEST_OK);
+    g_usleep(100000);
+    g_assert_cmpuint(get(&bed, KSM_GUEST_DONE), ==, 0);
+    check_refused(&bed, 1, KSM_GUEST_SET, KSM_GUEST_BUSY, 1);
+    qtest_qmp_assert_success(qts, "{'execute': 'object-del', 'arguments': "
+                                  "{'id': 'ksm0'}}");
+    g_assert_cmpuint(get(&bed, KSM_GUEST_DONE), ==, 0);
+    g_assert_true(is_mergeable(&bed, BASE));
+    set_available(meminfo, "4000000");
+    wait_done(&bed);
+    g_assert_false(is_mergeable(&bed, BASE));
+    stop(&bed);
+    umount("/proc/meminfo");
+    unlink(meminfo);
+}
+
 static void wait_migration(QTestState *qts, const char *status)
 {
     for (int i = 0; ; i++) {
@@ -736,6 +844,8 @@ int main(int argc, char **argv)
     qtest_add_func("/ksm/guest/reset", test_reset);
     qtest_add_func("/ksm/guest/object", test_object);
     qtest_add_func("/ksm/guest/hotplug", test_hotplug);
+    qtest_add_func("/ksm/guest/memory", test_memory);
+    qtest_add_func("/ksm/guest/low-memory", test_low_memory);
     qtest_add_func("/ksm/guest/migration", test_migration);
     return g_test_run();
 }
