@@ -10,6 +10,7 @@
 # ksm-guest(8), say that some of that is never to be merged.  Page frames tell
 # whether it is shared with anybody.
 
+import re
 import sys
 from pathlib import Path
 
@@ -74,6 +75,38 @@ def test_migration(bed):
              'the rest to be merged')
     target.passes(3)
     check_apart(target, secret)
+
+
+def test_apply(bed):
+    """what is advised by hand stays when the settings are applied"""
+    advised = Advised(bed)
+    advised.advise('release')
+    by_hand = advised.file('nomerge', 1)
+    for _ in range(2):
+        advised.advise('apply')
+        check_equal(advised.one.ksm()['advice']['pages-never'],
+                    2 * FILE_PAGES, 'pages')
+    check_apart(advised.one, by_hand)
+    advised.advise('release')
+    check_equal(advised.one.ksm()['advice']['pages-never'], 0, 'pages')
+
+
+def test_saved(bed):
+    """a guest is told what merging saves of its memory, roughly"""
+    advised = Advised(bed)
+    pid = advised.one.pid
+
+    def merged_mib():
+        stat = Path(f'/proc/{pid}/ksm_stat').read_text()
+        return int(re.search(r'ksm_merging_pages (\d+)', stat)[1]) >> 8
+
+    def saved_mib():
+        return int(re.search(r'saved: +(\d+) MiB', advised.advise('status'))[1])
+    wait_for(lambda: merged_mib() >= 20, '20 MiB to be merged')
+    # It is ten seconds old, at most.
+    wait_for(lambda: saved_mib() >= 16, 'the guest to hear of it')
+    check(saved_mib() % 16 == 0, 'it is told in too small steps')
+    check(saved_mib() <= merged_mib() + 16, 'it is told too much')
 
 
 def test_refused(bed):
