@@ -234,6 +234,13 @@ static bool records_step(KsmEngine *e, size_t *pages)
  * Parting
  */
 
+bool ksm_advice_unmark(uint8_t *host, size_t size)
+{
+    /* It is unknown to a kernel without KSM. */
+    return qemu_madvise(host, size, QEMU_MADV_UNMERGEABLE) == 0 ||
+           errno == EINVAL;
+}
+
 /* Has QEMU marked @block by itself, which no backend of it takes away? */
 static bool is_marked(const KsmBlock *block)
 {
@@ -255,9 +262,7 @@ static bool withdraw_mark(KsmEngine *e, KsmBlock *block, size_t *pages)
     if (!ksm_reserve_allows(e)) {
         return false;
     }
-    /* It is unknown to a kernel without KSM. */
-    if (qemu_madvise(host, ksm_block_page_host(block, last) - host,
-                     QEMU_MADV_UNMERGEABLE) && errno != EINVAL) {
+    if (!ksm_advice_unmark(host, ksm_block_page_host(block, last) - host)) {
         ksm_state_refused(e, errno);
         return false;
     }

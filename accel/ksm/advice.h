@@ -43,6 +43,12 @@ static inline bool ksm_advice_is_fresh(const KsmEngine *engine)
     return engine->advice.fresh;
 }
 
+/*
+ * Take a mark away that QEMU may have made.  False with errno set if the kernel
+ * refuses, but for one without KSM.  Needs no engine, nor a lock.
+ */
+bool ksm_advice_unmark(uint8_t *host, size_t size);
+
 KsmAdviceFigures ksm_advice_figures(const KsmEngine *engine);
 
 #endif

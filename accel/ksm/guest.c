@@ -11,7 +11,6 @@
  */
 #include "qemu/osdep.h"
 #include "qemu/lockable.h"
-#include "qemu/madvise.h"
 #include "qemu/timer.h"
 #include "system/runstate.h"
 #include "advice.h"
@@ -48,9 +47,7 @@ static bool part(KsmBlock *block, const KsmBackend *backend, uint8_t *host,
         return backend->split(block, first,
                               first + (size >> block->page_bits));
     }
-    /* It is unknown to a kernel without KSM. */
-    return qemu_madvise(host, size, QEMU_MADV_UNMERGEABLE) == 0 ||
-           errno == EINVAL;
+    return ksm_advice_unmark(host, size);
 }
 
 static bool part_range(const KsmAdvisedRange *range)

@@ -255,44 +255,14 @@ static bool read_resident(Reading *reading, size_t first, size_t last)
 }
 
 /*
- * The huge page was split since pages other than [@first, @last) were read: the
- * kernel may have mapped zero pages to its shared one, which nothing tells.
- */
-static bool read_zeros(Reading *reading, size_t first, size_t last)
-{
-    const KsmBlock *block = reading->block;
-    size_t p, end, start;
-    bool ok = true;
-
-    ksm_region_pages(block, ksm_block_region_of(block, first), &p, &end);
-    for (start = p; p < end && ok; p++) {
-        const KsmPage page = block->pages[p];
-
-        if ((p < first || p >= last) && (page & KSM_PAGE_ZERO) &&
-            !(page & KSM_PAGE_WRITTEN)) {
-            continue;
-        }
-        ok = start == p || read_resident(reading, start, p);
-        start = p + 1;
-    }
-    return ok && (start == end || read_resident(reading, start, end));
-}
-
-static bool read_run(Reading *reading, size_t first, size_t last)
-{
-    const bool huge = reading->region->huge;
-
-    return read_resident(reading, first, last) &&
-           (!huge || reading->region->huge ||
-            read_zeros(reading, first, last));
-}
-
-/*
  * Is the page of an armed region to be read now?  One that waits has waited for
  * one more pass.
  */
-static bool is_due(KsmEngine *e, KsmBlock *block, size_t r, size_t p)
+static bool is_due(Reading *reading, size_t p)
 {
+    KsmEngine *e = reading->e;
+    KsmBlock *block = reading->block;
+    const size_t r = reading->region - block->regions;
     const KsmPage page = block->pages[p];
 
     if (!(page & KSM_PAGE_WRITTEN) || (page & KSM_PAGE_EXCLUDED)) {
@@ -304,27 +274,61 @@ static bool is_due(KsmEngine *e, KsmBlock *block, size_t r, size_t p)
         }
         ksm_block_set_page(block, p, ksm_page_waited(page));
     }
-    block->regions[r].pending = true;
+    reading->region->pending = true;
     return false;
 }
 
-/*
- * Read those of the pages [@first, @last) of an armed region that were written
- * and then left alone.  Of the others, which are nearly all, nothing is asked.
- */
-static bool read_due(Reading *reading, size_t r, size_t first, size_t last)
+static bool is_worth_reading(Reading *reading, size_t p)
+{
+    const KsmPage page = reading->block->pages[p];
+
+    return ksm_page_heat(page) < KSM_PAGE_VOLATILE &&
+           !(page & KSM_PAGE_EXCLUDED);
+}
+
+static bool is_zero(Reading *reading, size_t p)
+{
+    const KsmPage page = reading->block->pages[p];
+
+    return (page & KSM_PAGE_ZERO) && !(page & KSM_PAGE_WRITTEN);
+}
+
+/* Read those of the pages [@first, @last) that are wanted, in runs. */
+static bool read_wanted(Reading *reading, size_t first, size_t last,
+                        bool (*is_wanted)(Reading *reading, size_t p))
 {
     size_t start = first;
     bool ok = true;
 
     for (size_t p = first; p < last && ok; p++) {
-        if (is_due(reading->e, reading->block, r, p)) {
+        if (is_wanted(reading, p)) {
             continue;
         }
-        ok = start == p || read_run(reading, start, p);
+        ok = start == p || read_resident(reading, start, p);
         start = p + 1;
     }
-    return ok && (start == last || read_run(reading, start, last));
+    return ok && (start == last || read_resident(reading, start, last));
+}
+
+/*
+ * Where a huge page is found split, the kernel may have mapped zero pages of it
+ * to its shared one, which nothing tells: look at these, too.
+ */
+static bool read_some(Reading *reading, size_t first, size_t last,
+                      bool (*is_wanted)(Reading *reading, size_t p))
+{
+    KsmBlock *block = reading->block;
+    const bool huge = reading->region->huge;
+    size_t base, end;
+
+    if (!read_wanted(reading, first, last, is_wanted)) {
+        return false;
+    }
+    if (!huge || reading->region->huge) {
+        return true;
+    }
+    ksm_region_pages(block, ksm_block_region_of(block, first), &base, &end);
+    return read_wanted(reading, base, end, is_zero);
 }
 
 /* A reading needs no other initialization: it is large. */
@@ -373,8 +377,8 @@ static bool read_region(KsmEngine *e, KsmBlock *block, size_t r)
                          ? KSM_BATCH_PAGES : KSM_REGION_MAX_PAGES,
                          &first, &last);
     begin(&reading, e, block, r, false);
-    ok = region->armed ? read_due(&reading, r, first, last)
-                       : read_run(&reading, first, last);
+    ok = region->armed ? read_some(&reading, first, last, is_due)
+                       : read_resident(&reading, first, last);
     finish(&reading, last - first);
     e->pass_found += news->found;
     if (!ok) {
@@ -469,22 +473,9 @@ unsigned ksm_reader_hinted(KsmEngine *e, KsmBlock *block, size_t r,
                            size_t first, size_t last)
 {
     KSM_UNINITIALIZED Reading reading;
-    size_t start = first;
-    bool ok = true;
 
     begin(&reading, e, block, r, true);
-    for (size_t p = first; p < last && ok; p++) {
-        const KsmPage page = block->pages[p];
-
-        if (ksm_page_heat(page) >= KSM_PAGE_VOLATILE ||
-            (page & KSM_PAGE_EXCLUDED)) {
-            ok = start == p || read_run(&reading, start, p);
-            start = p + 1;
-        }
-    }
-    if (ok && start < last) {
-        read_run(&reading, start, last);
-    }
+    read_some(&reading, first, last, is_worth_reading);
     finish(&reading, last - first);
     return reading.news.hashed;
 }

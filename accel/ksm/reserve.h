@@ -10,7 +10,7 @@
 
 /* Is there so little memory that no merged pages may be given back? */
 bool ksm_reserve_is_low(void);
-/* The same for an engine, which looks now and then, and notes it.  Lock. */
+/* False if it is, by an engine: it looks now and then, and notes it.  Lock. */
 bool ksm_reserve_allows(KsmEngine *engine);
 
 #endif

@@ -20,7 +20,8 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / 'vm'))
 
 from ksmtest import cases  # noqa: E402
-from ksmtest.checks import Skipped, check, check_equal  # noqa: E402
+from ksmtest.checks import (  # noqa: E402
+    Skipped, check, check_equal, linux_version)
 from ksmtest.ksmhost import ksmd  # noqa: E402
 from ksmtest.qtest import BASE, HUGE, MEMORY_MIB, PAGE, QTest  # noqa: E402
 
@@ -122,12 +123,6 @@ class Guest(QTest):
                   f'{pages} pages to be submitted')
 
 
-def kernel_release():
-    """As far as it tells versions apart: (6, 12)."""
-    return tuple(int(n) for n in
-                 re.match(r'(\d+)\.(\d+)', os.uname().release).groups())
-
-
 @contextlib.contextmanager
 def khugepaged():
     """It runs fast meanwhile; settings are put back even if we are killed."""
@@ -173,7 +168,7 @@ def test_no_twins(bed):
 
 def test_zeros(bed):
     """zero pages that a split leaves to the kernel are not marked"""
-    if kernel_release() < (6, 12):
+    if linux_version() < (6, 12):
         raise Skipped('the kernel leaves zero pages of what it splits alone '
                       'before Linux 6.12')
     guest = bed.enter(Guest(bed))

@@ -13,6 +13,8 @@
 #include "ksm-helpers.h"
 #include "libqos/libqos-pc.h"
 #include "libqos/pci-pc.h"
+#include "qapi/error.h"
+#include "qobject/qjson.h"
 
 #define SLOT        4
 #define DEVICE      "-device ksm-guest,id=ksm-guest0,addr=4"
@@ -39,6 +41,24 @@ static void find_device(Bed *bed)
     g_assert_nonnull(bed->device);
     qpci_device_enable(bed->device);
     bed->bar = qpci_iomap(bed->device, KSM_GUEST_BAR, NULL);
+}
+
+/* A ksm object that nobody tells anything; "'id': 'ksm0'" and the like. */
+static void add_object(QTestState *qts, const char *properties)
+{
+    g_autofree char *arguments = g_strdup_printf(
+        "{'qom-type': 'ksm', %s, 'rendezvous': {'type': 'unix', "
+        "'path': '/nonexistent/helper.sock'}}", properties);
+
+    qtest_qmp_assert_success(qts, "{'execute': 'object-add', "
+                                  "'arguments': %p}",
+                             qobject_from_json(arguments, &error_abort));
+}
+
+static void delete_object(QTestState *qts, const char *id)
+{
+    qtest_qmp_assert_success(qts, "{'execute': 'object-del', 'arguments': "
+                                  "{'id': %s}}", id);
 }
 
 static Bed start(const char *options)
@@ -206,9 +226,7 @@ static void test_declined(void)
     put_entry(&bed, 0, BASE, 1, KSM_GUEST_NEVER);
     g_assert_cmphex(get(&bed, KSM_GUEST_FEATURES), ==, 0);
     g_assert_cmpuint(request(&bed, 1, KSM_GUEST_SET), ==, KSM_GUEST_DECLINED);
-    qtest_qmp_assert_success(qts, "{'execute': 'object-add', 'arguments': "
-        "{'qom-type': 'ksm', 'id': 'ksm0', 'rendezvous': {'type': 'unix', "
-        "'path': '/nonexistent/helper.sock'}}}");
+    add_object(qts, "'id': 'ksm0'");
     g_assert_cmphex(get(&bed, KSM_GUEST_FEATURES), ==, 0xf);
     g_assert_cmpuint(request(&bed, 1, KSM_GUEST_SET), ==, KSM_GUEST_OK);
     wait_done(&bed);
@@ -260,9 +278,7 @@ static void test_never_marked(void)
     QTestState *qts = bed.qs->qts;
 
     g_assert_true(is_mergeable(&bed, BASE));
-    qtest_qmp_assert_success(qts, "{'execute': 'object-add', 'arguments': "
-        "{'qom-type': 'ksm', 'id': 'ksm0', 'run': false, 'rendezvous': "
-        "{'type': 'unix', 'path': '/nonexistent/helper.sock'}}}");
+    add_object(qts, "'id': 'ksm0', 'run': false");
     g_assert_true(is_mergeable(&bed, BASE));
     /* Also if nothing else is done. */
     advise(&bed, BASE, 1, KSM_GUEST_NEVER);
@@ -420,14 +436,10 @@ static void test_object_del(void)
     Bed bed = start("-m 2G " DEVICE);
     QTestState *qts = bed.qs->qts;
 
-    qtest_qmp_assert_success(qts, "{'execute': 'object-add', 'arguments': "
-        "{'qom-type': 'ksm', 'id': 'ksm0', 'run': false, "
-        "'max-cpu-percent': 1, 'rendezvous': {'type': 'unix', "
-        "'path': '/nonexistent/helper.sock'}}}");
+    add_object(qts, "'id': 'ksm0', 'run': false, 'max-cpu-percent': 1");
     begin_large(&bed);
     g_assert_true(is_mergeable(&bed, BASE));
-    qtest_qmp_assert_success(qts, "{'execute': 'object-del', 'arguments': "
-                                  "{'id': 'ksm0'}}");
+    delete_object(qts, "ksm0");
     g_assert_cmpuint(get(&bed, KSM_GUEST_DONE), ==, 1);
     g_assert_false(is_mergeable(&bed, BASE));
     g_assert_false(is_mergeable(&bed, BASE + (LARGE_PAGES - 1ull) * PAGE));
@@ -497,13 +509,10 @@ static void test_object(void)
 
     find_twins(&bed);
     advise(&bed, BASE, 2, KSM_GUEST_NEVER);
-    qtest_qmp_assert_success(qts, "{'execute': 'object-del', 'arguments': "
-                                  "{'id': 'ksm0'}}");
+    delete_object(qts, "ksm0");
     g_assert_cmphex(get(&bed, KSM_GUEST_FEATURES), ==, 0);
     g_assert_cmpuint(get(&bed, KSM_GUEST_RANGES), ==, 1);
-    qtest_qmp_assert_success(qts, "{'execute': 'object-add', 'arguments': "
-        "{'qom-type': 'ksm', 'id': 'ksm1', 'rendezvous': {'type': 'unix', "
-        "'path': '/nonexistent/helper.sock'}, 'huge-split-threshold': 1}}");
+    add_object(qts, "'id': 'ksm1', 'huge-split-threshold': 1");
     wait_twins(&bed, 2 * PAIRS - 4);
     ksm_wait_passes(qts, 3);
     g_assert_cmpuint(advised(qts, "pages-never"), ==, 2);
@@ -558,8 +567,7 @@ static void unplug_memory(QTestState *qts)
     qtest_outl(qts, DIMM_SELECT, 0);
     qtest_outb(qts, DIMM_CONTROL, DIMM_EJECT);
     qtest_qmp_eventwait(qts, "DEVICE_DELETED");
-    qtest_qmp_assert_success(qts, "{'execute': 'object-del', 'arguments': "
-                                  "{'id': 'mem'}}");
+    delete_object(qts, "mem");
 }
 
 /* Advice remains while memory is unplugged, and holds for what comes there. */
@@ -633,8 +641,7 @@ static void test_low_memory(void)
     g_usleep(100000);
     g_assert_cmpuint(get(&bed, KSM_GUEST_DONE), ==, 0);
     check_refused(&bed, 1, KSM_GUEST_SET, KSM_GUEST_BUSY, 1);
-    qtest_qmp_assert_success(qts, "{'execute': 'object-del', 'arguments': "
-                                  "{'id': 'ksm0'}}");
+    delete_object(qts, "ksm0");
     g_assert_cmpuint(get(&bed, KSM_GUEST_DONE), ==, 0);
     g_assert_true(is_mergeable(&bed, BASE));
     set_available(meminfo, "4000000");

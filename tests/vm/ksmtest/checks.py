@@ -2,6 +2,7 @@
 """What a test expects, and waits for."""
 
 import os
+import re
 import time
 
 # Longest wait for anything, in seconds; generous, as a busy machine or a
@@ -18,6 +19,11 @@ class Failure(Exception):
 
 class Skipped(Exception):
     """A test can't be done here; says why."""
+
+
+def linux_version(release=os.uname().release):
+    """As far as it tells what a kernel can do: (6, 12)."""
+    return tuple(map(int, re.match(r"(\d+)\.(\d+)", release).groups()))
 
 
 def check(condition, what):

@@ -6,6 +6,8 @@ import re
 import subprocess
 from pathlib import Path
 
+from .checks import linux_version
+
 TOP = Path(__file__).resolve().parents[3]
 BUILD = TOP / "build/kmod"
 LEAST_LINUX = (6, 1)
@@ -49,8 +51,7 @@ def obstacle(root=Path("/"), release=os.uname().release):
         return "loading modules is not permitted (no CAP_SYS_MODULE)"
     if installed(root, release):
         return None
-    version = re.match(r"(\d+)\.(\d+)", release)
-    if tuple(map(int, version.groups())) < LEAST_LINUX:
+    if linux_version(release) < LEAST_LINUX:
         return f"it is Linux {release}: boot 6.1 or newer"
     if not (root / "lib/modules" / release / "build/Makefile").exists():
         return f"it has no headers here: install linux-headers-{release}"
