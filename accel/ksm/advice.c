@@ -241,7 +241,7 @@ bool ksm_advice_unmark(uint8_t *host, size_t size)
            errno == EINVAL;
 }
 
-/* Has QEMU marked @block by itself, which no backend of it takes away? */
+/* Has @block a mark of somebody else's, which no backend takes away? */
 static bool is_marked(const KsmBlock *block)
 {
     return block->blanket &&

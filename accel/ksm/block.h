@@ -87,7 +87,7 @@ typedef struct KsmRegion {
     bool resubmit:1;        /* digests must be submitted again */
     bool answered:1;        /* a page has gained or lost twins since MARK */
     bool marks_due:1;       /* marks may not match twins and zeros */
-    bool blanket:1;         /* has a mark that QEMU made, not the engine */
+    bool blanket:1;         /* has a mark that the engine didn't make */
     bool whole:1;           /* marked whole, for want of mappings */
     bool bridged:1;         /* gaps between its marks may be marked as well */
     bool reseed:1;          /* digests are of another seed */
@@ -104,7 +104,7 @@ typedef struct KsmBlock {
     /* Why it is not tracked; valid while !eligible. */
     bool eligible;
     bool merge;             /* mem-merge= and merge= allow it */
-    bool blanket;           /* QEMU marked all of it before we came */
+    bool blanket;           /* QEMU or the kernel marked all of it */
     bool whole;             /* we did; only while !eligible */
     KsmIneligible reason;
     const KsmBackend *backend;      /* of a block that is or was eligible */

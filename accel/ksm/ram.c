@@ -4,12 +4,18 @@
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
 #include "qemu/osdep.h"
+#include <sys/prctl.h>
 #include "qemu/error-report.h"
 #include "qemu/lockable.h"
 #include "exec/memory.h"
 #include "advice.h"
 #include "ram.h"
 #include "trace.h"
+
+#ifndef PR_GET_MEMORY_MERGE
+/* Since Linux 6.4, newer than some C libraries. */
+#define PR_GET_MEMORY_MERGE 68
+#endif
 
 KsmFigures ksm_ram_figures(const KsmEngine *e)
 {
@@ -197,6 +203,12 @@ void ksm_ram_stop_block(KsmEngine *e, KsmBlock *block)
     }
 }
 
+/* Does the kernel mark all that is mapped, as systemd's MemoryKSM= asks? */
+static bool is_all_marked(void)
+{
+    return prctl(PR_GET_MEMORY_MERGE, 0, 0, 0, 0) == 1;
+}
+
 static void ram_added(RAMBlockNotifier *n, void *host, size_t size,
                       size_t max_size)
 {
@@ -206,7 +218,7 @@ static void ram_added(RAMBlockNotifier *n, void *host, size_t size,
     QEMU_LOCK_GUARD(&e->lock);
     QTAILQ_INSERT_TAIL(&e->blocks, block, next);
     block->merge = ksm_block_merge_enabled(host);
-    block->blanket = e->late && !e->backend_message;
+    block->blanket = (e->late || is_all_marked()) && !e->backend_message;
     ksm_ram_start_block(e, block);
 }
 

@@ -10,13 +10,14 @@
 # ksm-guest(8), say that some of that is never to be merged.  Page frames tell
 # whether it is shared with anybody.
 
+import functools
 import re
 import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / 'vm'))
 
-from ksmtest import advice, cases, ksmhost  # noqa: E402
+from ksmtest import advice, cases, ksmhost, restricted  # noqa: E402
 from ksmtest.advice import (  # noqa: E402
     DEVICE, FILE_PAGES, check_apart, has_shared)
 from ksmtest.checks import check, check_equal, wait_for  # noqa: E402
@@ -118,6 +119,22 @@ def test_refused(bed):
     check('is declined' in said, f'no reason is said: {said}')
     check_equal(advised.one.ksm()['advice']['pages-never'], 0, 'pages')
     check('declines advice' in advised.advise('status'), 'status')
+
+
+def test_no_ksm(bed):
+    """where the kernel merges nothing, it is carried out as well"""
+    advised = advice.Advised(bed, functools.partial(
+        bed.start, command=restricted.command('--no-ksm')))
+    one = advised.one
+    check('no-ksm' in {limit['limit'] for limit in one.ksm()['limits']},
+          'it has KSM')
+    advised.file('nomerge', 1)
+    check_equal(one.ksm()['advice'], {
+        **one.ksm()['advice'], 'done': True, 'pages-never': FILE_PAGES},
+        'advice')
+    one.passes(3)
+    advised.advise('release')
+    check_equal(one.ksm()['advice']['pages-never'], 0, 'pages')
 
 
 if __name__ == '__main__':

@@ -734,6 +734,47 @@ static void test_migration(void)
     rmdir(directory);
 }
 
+/* A snapshot holds what was advised when it was made. */
+static void test_snapshot(void)
+{
+    g_autofree char *path = NULL, *options = NULL, *said = NULL;
+    QTestState *qts;
+    Bed bed;
+
+    if (!have_qemu_img()) {
+        g_test_skip("there is no qemu-img");
+        return;
+    }
+    close(g_file_open_tmp("ksm-guest-XXXXXX", &path, NULL));
+    mkqcow2(path, 16);
+    options = g_strdup_printf(OBJECT " " DEVICE " -drive if=none,id=disk,"
+                              "format=qcow2,file=%s", path);
+    bed = start(options);
+    qts = bed.qs->qts;
+    find_twins(&bed);
+    advise(&bed, BASE, 2, KSM_GUEST_NEVER);
+    said = qtest_hmp(qts, "savevm one");
+    g_assert_cmpstr(said, ==, "");
+    advise(&bed, BASE, 1, KSM_GUEST_NONE);
+    advise(&bed, OTHER + 8 * PAGE, 3, KSM_GUEST_NEVER);
+    wait_twins(&bed, 2 * PAIRS - 8);
+    g_assert_true(is_mergeable(&bed, BASE));
+
+    g_free(said);
+    said = qtest_hmp(qts, "loadvm one");
+    g_assert_cmpstr(said, ==, "");
+    g_assert_cmpuint(get(&bed, KSM_GUEST_RANGES), ==, 1);
+    g_assert_cmpuint(get(&bed, KSM_GUEST_ACCEPTED), ==, 1);
+    wait_done(&bed);
+    g_assert_cmpuint(advised(qts, "pages-never"), ==, 2);
+    g_assert_false(is_mergeable(&bed, BASE));
+    wait_twins(&bed, 2 * PAIRS - 4);
+    g_assert_true(is_mergeable(&bed, OTHER + 8 * PAGE));
+    g_assert_false(is_mergeable(&bed, BASE));
+    stop(&bed);
+    unlink(path);
+}
+
 /* What a driver can do at all, at random, and mostly nearly right. */
 static void do_something(const Bed *bed, GRand *random)
 {
@@ -854,5 +895,6 @@ int main(int argc, char **argv)
     qtest_add_func("/ksm/guest/memory", test_memory);
     qtest_add_func("/ksm/guest/low-memory", test_low_memory);
     qtest_add_func("/ksm/guest/migration", test_migration);
+    qtest_add_func("/ksm/guest/snapshot", test_snapshot);
     return g_test_run();
 }

@@ -60,20 +60,26 @@ def map_all(guest):
 
 
 class Advised:
-    """Guests, one of which can advise, and what they have alike."""
+    """Guests, one of which can advise, and what they have alike.
 
-    def __init__(self, bed):
+    Each is made by START, which is the bed's.
+    """
+
+    def __init__(self, bed, start=None):
         self.guests = [
-            bed.start(name, number=number, workload='advise',
-                      append=f'ksm.fill={FILL_MIB}',
-                      extra=(*DEVICE, *life.MAY_RESET))
+            (start or bed.start)(name, number=number, workload='advise',
+                                 append=f'ksm.fill={FILL_MIB}',
+                                 extra=(*DEVICE, *life.MAY_RESET))
             for number, name in enumerate(('one', 'other'))]
         for guest in self.guests:
             guest.wait_console('guest filled', BOOT_SECONDS)
         self.one = self.guests[0]
 
-    def advise(self, line, status=0):
-        """The guest one runs ksm-guest: what it says."""
+    def advise(self, line, status=0, meanwhile=lambda: None):
+        """The guest one runs ksm-guest: what it says.
+
+        MEANWHILE is called when it has been told to.
+        """
         before = len(self.one.console_text())
 
         def said():
@@ -81,6 +87,7 @@ class Advised:
             return re.search(r'(?s)(.*)^advised (\d+)\r?$',
                              self.one.console_text()[before:], re.M)
         self.one.type(line)
+        meanwhile()
         wait_for(said, f'ksm-guest {line}')
         check_equal(int(said()[2]), status, f'status of ksm-guest {line}, '
                     f'which said {said()[1]}')

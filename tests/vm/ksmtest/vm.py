@@ -48,14 +48,14 @@ def tail(path, lines=8):
 class VM:
     """A QEMU process; also a context manager that ends it.
 
-    QEMU's output goes to DIRECTORY/NAME.log, the guest's console to
-    DIRECTORY/NAME.console.  The monitor is a socket pair: nothing in the
-    file system that could be in the way or be left behind.
+    COMMAND, if there is one, runs it.  Its output goes to DIRECTORY/NAME.log,
+    the guest's console to DIRECTORY/NAME.console.  The monitor is a socket
+    pair: nothing in the file system that could be in the way or be left behind.
     """
 
     def __init__(self, qemu, directory, name, *, accel="tcg,thread=multi",
                  cpu=None, memory_mib=256, machine="pc", kernel=None,
-                 initrd=None, append="", extra=()):
+                 initrd=None, append="", command=(), extra=()):
         self.name = name
         self.console = Path(directory) / f"{name}.console"
         self.log = Path(directory) / f"{name}.log"
@@ -63,8 +63,8 @@ class VM:
         self.process = None
         self._ended = False
         self._arguments = [
-            str(qemu), *firmware_options(), "-name", name, "-machine", machine,
-            "-accel", accel,
+            *command, str(qemu), *firmware_options(), "-name", name,
+            "-machine", machine, "-accel", accel,
             "-cpu", cpu or ("host" if accel == "kvm" else "max"),
             "-m", f"{memory_mib}M", "-smp", "1", "-nodefaults",
             "-display", "none", "-no-reboot", "-serial", f"file:{self.console}",
