@@ -89,6 +89,28 @@ def test_managed_save(bed):
     check_equal(console.text().count("guest up"), 1, "boots")
 
 
+def test_guest_device(bed):
+    """A guest's ksm-guest device is in nobody's way, and is saved with it."""
+    host = bed.host()
+    console = bed.start_linux(host, arguments=(
+        "-object", "ksm,id=ksm0", "-device", "ksm-guest,addr=0x1e"))
+
+    def check_device():
+        said = host.virsh("qemu-monitor-command", "guest", "--hmp", "info pci")
+        check("device  30, function 0:\n    Class 2176: PCI device 1234:4b53"
+              in said.replace("\r", ""), said)
+    console.wait_more_checked()
+    check_device()
+    host.write("/run/rng.xml", "<rng model='virtio'><backend model='random'>"
+               "/dev/urandom</backend></rng>")
+    host.virsh("attach-device", "guest", "/run/rng.xml")
+    host.virsh("managedsave", "guest")
+    host.virsh("start", "guest")
+    check_device()
+    console.wait_more_checked()
+    check_equal(console.text().count("guest up"), 1, "boots")
+
+
 def test_migration(bed):
     """Live, from one libvirtd to another; the engine joins that ksmtuned."""
     source, target = bed.host("source"), bed.host("target", number=2)

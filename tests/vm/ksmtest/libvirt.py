@@ -317,7 +317,7 @@ class Bed(cases.Bed):
         host.define(domain_xml(name, host.emulator, **options))
         host.virsh("start", name)
 
-    def start_linux(self, host, name="guest", workload="checksum"):
+    def start_linux(self, host, name="guest", workload="checksum", **options):
         """A guest that verifies what it writes; its console is returned."""
         console = self.directory / f"{name}.console"
         host.define(domain_xml(
@@ -326,7 +326,8 @@ class Bed(cases.Bed):
                    "<cmdline>console=ttyS0 quiet panic=-1 "
                    f"ksm.workload={workload}</cmdline>",
             devices="<serial type='file'>"
-                    f"<source path='{console}' append='on'/></serial>"))
+                    f"<source path='{console}' append='on'/></serial>",
+            **options))
         host.virsh("start", name)
         return Console(console)
 
