@@ -19,6 +19,7 @@
 #include "qemu/bitmap.h"
 #include "qemu/madvise.h"
 #include "advice.h"
+#include "backend.h"
 #include "promotion.h"
 #include "ram.h"
 #include "reserve.h"
@@ -58,18 +59,30 @@ static bool has_never(const KsmAdviceState *advice, const KsmBlock *block)
     return false;
 }
 
+/* Where no backend serves @block now: one by which another object may have. */
+static const KsmBackend *find_former(KsmBlock *block)
+{
+    const KsmIneligible reason = block->reason;
+    const KsmBackend *backend = ksm_backend_find(KSM_BACKEND_TYPE_AUTO, block);
+
+    block->reason = reason;
+    return backend && backend->split ? backend : NULL;
+}
+
 static void go_to(KsmAdviceState *advice, KsmBlock *block)
 {
     advice->place = (KsmPlace) { block, 0 };
     advice->page = 0;
     advice->never = block && has_never(advice, block);
+    advice->former = advice->never && !block->eligible ? find_former(block)
+                                                       : NULL;
 }
 
 void ksm_advice_renew(KsmEngine *e)
 {
     KsmAdviceState *advice = &e->advice;
 
-    advice->due = true;
+    qatomic_set(&advice->due, true);
     advice->parting = false;
     go_to(advice, QTAILQ_FIRST(&e->blocks));
 }
@@ -86,6 +99,8 @@ KsmAdvisedRange *ksm_advice_set(KsmEngine *e, KsmAdvisedRange *ranges, size_t n)
 
     e->advice.ranges = ranges;
     e->advice.n_ranges = n;
+    /* It may be of memory that has come, and is known to be advised of. */
+    e->advice.fresh |= n > 0;
     ksm_advice_renew(e);
     return old;
 }
@@ -236,9 +251,13 @@ static bool records_step(KsmEngine *e, size_t *pages)
 
 bool ksm_advice_unmark(uint8_t *host, size_t size)
 {
+    int ret;
+
+    do {
+        ret = qemu_madvise(host, size, QEMU_MADV_UNMERGEABLE);
+    } while (ret && errno == EINTR);
     /* It is unknown to a kernel without KSM. */
-    return qemu_madvise(host, size, QEMU_MADV_UNMERGEABLE) == 0 ||
-           errno == EINVAL;
+    return ret == 0 || errno == EINVAL;
 }
 
 /* Has @block a mark of somebody else's, which no backend takes away? */
@@ -339,6 +358,41 @@ static bool part_some(KsmEngine *e, KsmBlock *block, size_t r, bool *ok,
 }
 
 /*
+ * Goes on with what another object may have merged of @block.  False if there
+ * is nothing more to be done, else @ok says whether it was.
+ */
+static bool split_former(KsmEngine *e, KsmBlock *block, bool *ok, size_t *pages)
+{
+    KsmAdviceState *advice = &e->advice;
+    uint8_t *const block_end = block->host + block->size;
+    uint8_t *host = ksm_block_page_host(block, advice->page), *end;
+    size_t i, first, last;
+
+    for (i = first_behind(advice, host); i < advice->n_ranges &&
+         advice->ranges[i].advice != KSM_ADVICE_NEVER; i++) {
+        /* Next. */
+    }
+    if (i == advice->n_ranges || advice->ranges[i].host >= block_end) {
+        return false;
+    }
+    host = MAX(host, advice->ranges[i].host);
+    first = (host - block->host) >> block->page_bits;
+    end = MIN(block_end, advice->ranges[i].host + advice->ranges[i].size);
+    last = MIN(first + KSM_BATCH_PAGES,
+               (end - block->host) >> block->page_bits);
+    *ok = ksm_reserve_allows(e);
+    if (*ok && !advice->former->split(block, first, last)) {
+        ksm_state_refused(e, errno);
+        *ok = false;
+    }
+    if (*ok) {
+        advice->page = last;
+        *pages += last - first;
+    }
+    return true;
+}
+
+/*
  * Goes on, and counts @pages.  False: it waits for memory, or the kernel has
  * refused.
  */
@@ -350,6 +404,9 @@ static bool parting_step(KsmEngine *e, size_t *pages)
 
     if (advice->never && is_marked(block)) {
         return withdraw_mark(e, block, pages);
+    }
+    if (advice->former && split_former(e, block, &ok, pages)) {
+        return ok;
     }
     if (!block->eligible || advice->place.region >= block->n_regions) {
         go_to(advice, QTAILQ_NEXT(block, next));
@@ -365,7 +422,7 @@ static void end_walk(KsmEngine *e)
     KsmAdviceState *advice = &e->advice;
 
     if (advice->parting) {
-        advice->due = false;
+        qatomic_store_release(&advice->due, false);
         trace_ksm_advice_done(advice->n_ranges);
         return;
     }

@@ -31,10 +31,10 @@ void ksm_advice_skip(KsmEngine *engine, KsmBlock *block);
  */
 bool ksm_advice_step(KsmEngine *engine);
 
-/* Is all of it carried out? */
+/* Is all of it carried out?  Needs no lock. */
 static inline bool ksm_advice_is_done(const KsmEngine *engine)
 {
-    return !engine->advice.due;
+    return !qatomic_load_acquire(&engine->advice.due);
 }
 
 /* Are there records that know nothing of it?  Then no pass may go on. */

@@ -12,7 +12,6 @@
 #include "qemu/osdep.h"
 #include "qemu/lockable.h"
 #include "qemu/timer.h"
-#include "system/runstate.h"
 #include "advice.h"
 #include "backend.h"
 #include "guest.h"
@@ -21,15 +20,26 @@
 #include "reserve.h"
 #include "trace.h"
 
-/* What failed is tried again when the guest asks, but so seldom. */
+/*
+ * The BQL is held so long at a time, about, and for a tenth of all time at
+ * most.  What failed is tried again later.
+ */
+#define SLICE_NS    (20 * SCALE_MS)
+#define REST_SLICES 9
 #define RETRY_NS    NANOSECONDS_PER_SECOND
 
 /* What is in force.  BQL. */
 static KsmAdvisedRange *advised;
 static size_t n_advised;
-/* There is no object, and not all is kept apart that should be. */
-static bool unfinished;
-static int64_t retry_ns;
+
+/* While there is no object: what is not kept apart yet that should be. */
+static struct {
+    QEMUTimer *timer;
+    bool due;
+    size_t i;               /* of what is advised: done up to here, */
+    size_t at;              /* and so many bytes of this one */
+    int64_t until_ns;       /* the BQL is left alone */
+} parting;
 
 const KsmAdvisedRange *ksm_guest_advised(size_t *n)
 {
@@ -50,44 +60,92 @@ static bool part(KsmBlock *block, const KsmBackend *backend, uint8_t *host,
     return ksm_advice_unmark(host, size);
 }
 
-static bool part_range(const KsmAdvisedRange *range)
+/* The next piece of what is never to be merged. */
+static bool part_next(void)
 {
-    KsmBlock *block = ksm_block_containing(range->host);
-    const KsmBackend *backend;
-    bool ok = true;
+    const KsmAdvisedRange *range = &advised[parting.i];
+    const size_t size = MIN(KSM_REGION_SIZE, range->size - parting.at);
+    KsmBlock *block = range->advice == KSM_ADVICE_NEVER
+        ? ksm_block_containing(range->host) : NULL;
 
-    if (!block) {
-        /* It has gone, and that will be told. */
-        return true;
+    /* If it has gone, that will be told. */
+    if (block) {
+        const bool ok = part(block, ksm_backend_find(KSM_BACKEND_TYPE_AUTO,
+                                                     block),
+                             range->host + parting.at, size);
+
+        ksm_block_free(block);
+        if (!ok) {
+            return false;
+        }
+        parting.at += size;
     }
-    backend = ksm_backend_find(KSM_BACKEND_TYPE_AUTO, block);
-    for (size_t at = 0; ok && at < range->size; at += KSM_REGION_SIZE) {
-        ok = !ksm_reserve_is_low() &&
-             part(block, backend, range->host + at,
-                  MIN(KSM_REGION_SIZE, range->size - at));
+    if (!block || parting.at == range->size) {
+        parting.i++;
+        parting.at = 0;
     }
-    ksm_block_free(block);
-    return ok;
+    return true;
 }
 
+static void keep_apart_some(void *unused)
+{
+    const int64_t begin_ns = qemu_clock_get_ns(QEMU_CLOCK_REALTIME);
+    int64_t now_ns = begin_ns;
+    bool ok = !ksm_reserve_is_low();
+
+    while (ok && parting.i < n_advised && now_ns - begin_ns < SLICE_NS) {
+        ok = part_next();
+        now_ns = qemu_clock_get_ns(QEMU_CLOCK_REALTIME);
+    }
+    parting.due = parting.i < n_advised;
+    parting.until_ns = now_ns + (now_ns - begin_ns) * REST_SLICES;
+    if (parting.due) {
+        timer_mod_ns(parting.timer, ok ? parting.until_ns : now_ns + RETRY_NS);
+    }
+}
+
+/* From the start, of what is advised now. */
 static void keep_apart(void)
 {
-    unfinished = false;
-    for (size_t i = 0; i < n_advised && !unfinished; i++) {
-        unfinished = advised[i].advice == KSM_ADVICE_NEVER &&
-                     !part_range(&advised[i]);
+    if (!parting.timer) {
+        parting.timer = timer_new_ns(QEMU_CLOCK_REALTIME, keep_apart_some,
+                                     NULL);
     }
-    retry_ns = qemu_clock_get_ns(QEMU_CLOCK_REALTIME) + RETRY_NS;
+    parting.due = n_advised > 0;
+    parting.i = 0;
+    parting.at = 0;
+    if (qemu_clock_get_ns(QEMU_CLOCK_REALTIME) >= parting.until_ns) {
+        keep_apart_some(NULL);
+    } else {
+        timer_mod_ns(parting.timer, parting.until_ns);
+    }
 }
 
 void ksm_guest_take_over(bool done)
 {
-    unfinished = !done;
-    retry_ns = 0;
-    /* What goes with QEMU in a moment needn't take more memory for that. */
-    if (!done && !runstate_check(RUN_STATE_SHUTDOWN)) {
+    if (!done) {
         keep_apart();
     }
+}
+
+void ksm_guest_hand_over(void)
+{
+    parting.due = false;
+    if (parting.timer) {
+        timer_del(parting.timer);
+    }
+}
+
+bool ksm_guest_has_never(const uint8_t *host, size_t size)
+{
+    for (size_t i = 0; i < n_advised; i++) {
+        if (advised[i].advice == KSM_ADVICE_NEVER &&
+            advised[i].host < host + size &&
+            host < advised[i].host + advised[i].size) {
+            return true;
+        }
+    }
+    return false;
 }
 
 bool ksm_guest_may_advise(void)
@@ -134,14 +192,7 @@ bool ksm_guest_advice_is_done(void)
 {
     KsmObject *ksm = ksm_object_get();
 
-    if (!ksm) {
-        if (unfinished && qemu_clock_get_ns(QEMU_CLOCK_REALTIME) >= retry_ns) {
-            keep_apart();
-        }
-        return !unfinished;
-    }
-    QEMU_LOCK_GUARD(&ksm->engine.lock);
-    return ksm_advice_is_done(&ksm->engine);
+    return ksm ? ksm_advice_is_done(&ksm->engine) : !parting.due;
 }
 
 uint64_t ksm_guest_saved(void)

@@ -32,8 +32,6 @@ KsmObject *ksm_object_get(void)
 
 int ksm_ram_madvise(void *host, size_t size, bool merge)
 {
-    int ret;
-
     if (the_object) {
         /* New RAM is not known yet: ram_block_added asks for its merge=. */
         ksm_ram_set_merge(&the_object->engine, host, merge);
@@ -41,12 +39,12 @@ int ksm_ram_madvise(void *host, size_t size, bool merge)
             return 0;
         }
     }
-    ret = qemu_madvise(host, size, merge ? QEMU_MADV_MERGEABLE
-                                         : QEMU_MADV_UNMERGEABLE);
-    if (merge) {
-        ksm_guest_take_over(false);
+    if (merge && ksm_guest_has_never(host, size)) {
+        /* A mark around that would need mappings of its own. */
+        return 0;
     }
-    return ret;
+    return qemu_madvise(host, size, merge ? QEMU_MADV_MERGEABLE
+                                          : QEMU_MADV_UNMERGEABLE);
 }
 
 void ksm_tracker_yield(void)
@@ -364,6 +362,7 @@ static void ksm_complete(UserCreatable *uc, Error **errp)
             ksm_engine_begin_snapshot(&ksm->engine);
         }
     }
+    ksm_guest_hand_over();
 }
 
 static void ksm_instance_init(Object *obj)

@@ -18,5 +18,7 @@ bool ksm_pause_is_receiving(void)
 bool ksm_pause_is_due(const KsmEngine *e)
 {
     return e->yields || e->snapshot || ksm_pause_is_receiving() ||
+           /* What is shared is another QEMU's by now. */
+           runstate_check(RUN_STATE_POSTMIGRATE) ||
            ram_block_discard_is_disabled();
 }

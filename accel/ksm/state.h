@@ -74,6 +74,7 @@ typedef struct KsmAdviceState {
     KsmPlace place;                 /* where either goes on */
     size_t page;                    /* of a block that is not worked on */
     bool never;                     /* some of that block is never merged */
+    const KsmBackend *former;       /* may have merged some; else NULL */
 } KsmAdviceState;
 
 /* Who wants the guest to have all of its pages again. */

@@ -9,6 +9,7 @@
 #include <endian.h>
 #include <err.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -179,8 +180,9 @@ static void wait_done(Device *device, unsigned seconds)
     }
 }
 
-static void request(Device *device, uint32_t count, uint32_t command,
-                    unsigned seconds)
+/* The result; other than OK and NOT_RAM it is an error. */
+static uint32_t request(Device *device, uint32_t count, uint32_t command,
+                        unsigned seconds)
 {
     uint32_t result;
 
@@ -189,50 +191,89 @@ static void request(Device *device, uint32_t count, uint32_t command,
     put(device, KSM_GUEST_COUNT, count);
     put(device, KSM_GUEST_COMMAND, command);
     result = get(device, KSM_GUEST_RESULT);
-    if (result != KSM_GUEST_OK) {
+    if (result != KSM_GUEST_OK && result != KSM_GUEST_NOT_RAM) {
         errx(1, "the host says that this request %s",
              result < sizeof(results) / sizeof(results[0])
              ? results[result] : "has failed");
     }
     wait_done(device, seconds);
+    return result;
 }
 
-static void put_entry(Device *device, uint32_t i, uint64_t address,
-                      uint32_t pages, uint32_t advice)
+static void put_entry(Device *device, uint32_t i, const Range *range)
 {
     const unsigned at = KSM_GUEST_BUFFER + i * KSM_GUEST_ENTRY_SIZE;
+    const uint64_t address = range->page * sysconf(_SC_PAGESIZE);
 
     put(device, at + KSM_GUEST_ENTRY_ADDRESS, address);
     put(device, at + KSM_GUEST_ENTRY_ADDRESS + 4, address >> 32);
-    put(device, at + KSM_GUEST_ENTRY_PAGES, pages);
-    put(device, at + KSM_GUEST_ENTRY_ADVICE, advice);
+    put(device, at + KSM_GUEST_ENTRY_PAGES, range->n);
+    put(device, at + KSM_GUEST_ENTRY_ADVICE, range->advice);
 }
 
-void device_set(Device *device, const Ranges *ranges, unsigned seconds)
+/* One request, of what of it is RAM.  Returns false if some was not. */
+static bool send(Device *device, Ranges *batch, unsigned seconds)
 {
-    const uint32_t page_size = get(device, KSM_GUEST_PAGE_SIZE);
-    const uint32_t most = get(device, KSM_GUEST_ENTRIES_MAX);
-    uint32_t n = 0;
+    bool all = true;
 
-    for (size_t i = 0; i < ranges->n; i++) {
-        const Range *range = &ranges->list[i];
+    while (batch->n) {
+        uint32_t i;
 
-        for (uint64_t done = 0; done < range->n; ) {
-            const uint64_t left = range->n - done;
-            const uint32_t pages = left < UINT32_MAX ? left : UINT32_MAX;
-
-            put_entry(device, n++, (range->page + done) * page_size, pages,
-                      range->advice);
-            if (n == most) {
-                request(device, n, KSM_GUEST_SET, seconds);
-                n = 0;
-            }
-            done += pages;
+        for (i = 0; i < batch->n; i++) {
+            put_entry(device, i, &batch->list[i]);
         }
+        if (request(device, batch->n, KSM_GUEST_SET, seconds) ==
+            KSM_GUEST_OK) {
+            break;
+        }
+        i = get(device, KSM_GUEST_ENTRY);
+        if (i >= batch->n) {
+            errx(1, "device %s: refuses entry %u of %zu", device->name, i,
+                 batch->n);
+        }
+        warnx("the host says that 0x%" PRIx64 " and %" PRIu64 " pages from"
+              " there %s: left out", batch->list[i].page *
+              sysconf(_SC_PAGESIZE), batch->list[i].n,
+              results[KSM_GUEST_NOT_RAM]);
+        batch->n--;
+        memmove(&batch->list[i], &batch->list[i + 1],
+                (batch->n - i) * sizeof(batch->list[0]));
+        all = false;
     }
-    if (n) {
-        request(device, n, KSM_GUEST_SET, seconds);
+    batch->n = 0;
+    return all;
+}
+
+bool device_set(Device *device, const Ranges *ranges, unsigned seconds)
+{
+    /* What makes room first, and what matters most. */
+    static const uint32_t order[] = {
+        KSM_GUEST_NONE, KSM_GUEST_NEVER, KSM_GUEST_VOLATILE, KSM_GUEST_EAGERLY,
+    };
+    const uint32_t most = get(device, KSM_GUEST_ENTRIES_MAX);
+    Ranges batch = { 0 };
+    bool all = true;
+
+    for (size_t turn = 0; turn < sizeof(order) / sizeof(order[0]); turn++) {
+        for (size_t i = 0; i < ranges->n; i++) {
+            const Range *range = &ranges->list[i];
+            uint64_t done = 0;
+
+            while (range->advice == order[turn] && done < range->n) {
+                const uint64_t left = range->n - done;
+                const uint32_t pages = left < UINT32_MAX ? left : UINT32_MAX;
+
+                ranges_add(&batch, range->page + done, pages, range->advice);
+                if (batch.n == most) {
+                    all &= send(device, &batch, seconds);
+                }
+                done += pages;
+            }
+        }
+        all &= send(device, &batch, seconds);
     }
+    ranges_free(&batch);
+    return all;
 }
 
 void device_release(Device *device, unsigned seconds)

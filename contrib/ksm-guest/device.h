@@ -7,6 +7,7 @@
 #define KSM_GUEST_DEVICE_H
 
 #include <limits.h>
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "ranges.h"
@@ -36,9 +37,10 @@ void device_open(Device *device);
 /*
  * Have the host take @ranges for what is advised of them, and wait until that
  * is carried out, each part for up to @seconds.  Ends the program with a
- * message if the host does not.
+ * message if the host does not.  False, after a message, if some of them are of
+ * no memory that can be merged: these are left out.
  */
-void device_set(Device *device, const Ranges *ranges, unsigned seconds);
+bool device_set(Device *device, const Ranges *ranges, unsigned seconds);
 /* The same, of all advice being withdrawn. */
 void device_release(Device *device, unsigned seconds);
 

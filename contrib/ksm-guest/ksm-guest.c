@@ -24,6 +24,7 @@
 #define CONFIG      "/etc/ksm-guest.conf"
 #define APPLIED     "/run/ksm-guest.applied"
 #define SECONDS     10
+#define ROUNDS      4
 #define WORDS_MAX   4
 
 static const char usage[] =
@@ -127,18 +128,54 @@ static void show(const Ranges *ranges, PageCount count, bool verbose)
     printf("\n");
 }
 
-static void advise(const Advice *advice, char **words, int n, bool verbose,
+/*
+ * Contents move to other frames at times.  So what is never to be merged is
+ * looked for again when it has been advised, until that is where it still is.
+ * True: go on.
+ */
+static bool has_moved(const Ranges *advised, const Ranges *now, unsigned round)
+{
+    if (ranges_cover(advised, now, KSM_GUEST_NEVER)) {
+        return false;
+    }
+    if (round == ROUNDS) {
+        warnx("more of it comes all the time, or moves: what has come last is"
+              " not covered");
+        return false;
+    }
+    return true;
+}
+
+static bool advise(const Advice *advice, char **words, int n, bool verbose,
                    unsigned seconds)
 {
     Device device;
-    Ranges ranges = { 0 };
-    PageCount count = find_pages(words, n, advice->value, &ranges);
+    Ranges ranges = { 0 }, advised = { 0 };
+    PageCount count;
+    bool all = true;
 
-    ranges_tidy(&ranges);
+    /* Locks: what is found out after that isn't old when it is advised. */
     device_open(&device);
-    device_set(&device, &ranges, seconds);
-    show(&ranges, count, verbose);
+    count = find_pages(words, n, advice->value, &ranges);
+    ranges_tidy(&ranges);
+    for (unsigned round = 1; ; round++) {
+        all &= device_set(&device, &ranges, seconds);
+        ranges_free(&advised);
+        advised = ranges;
+        ranges = (Ranges) { 0 };
+        if (advice->value != KSM_GUEST_NEVER) {
+            break;
+        }
+        count = find_pages(words, n, advice->value, &ranges);
+        ranges_tidy(&ranges);
+        if (!has_moved(&advised, &ranges, round)) {
+            break;
+        }
+    }
+    show(&advised, count, verbose);
     ranges_free(&ranges);
+    ranges_free(&advised);
+    return all;
 }
 
 /* Into @words, up to WORDS_MAX; more are counted. */
@@ -190,38 +227,62 @@ static PageCount read_config(Ranges *ranges)
     return sum;
 }
 
-static void apply(bool verbose, unsigned seconds)
+/* Advises @now, and withdraws what was applied and is not in it. */
+static bool apply_ranges(Device *device, const Ranges *now, unsigned seconds)
+{
+    Ranges before = { 0 }, wanted = { 0 };
+    bool all;
+
+    ranges_load(&before, APPLIED);
+    ranges_add_missing(&wanted, &before, now, KSM_GUEST_NONE);
+    for (size_t i = 0; i < now->n; i++) {
+        ranges_add(&wanted, now->list[i].page, now->list[i].n,
+                   now->list[i].advice);
+    }
+    /* Whatever happens now, the next one knows what may be in force. */
+    for (size_t i = 0; i < now->n; i++) {
+        ranges_add(&before, now->list[i].page, now->list[i].n,
+                   now->list[i].advice);
+    }
+    ranges_tidy(&before);
+    ranges_save(&before, APPLIED);
+    all = device_set(device, &wanted, seconds);
+    ranges_save(now, APPLIED);
+    ranges_free(&before);
+    ranges_free(&wanted);
+    return all;
+}
+
+static bool apply(bool verbose, unsigned seconds)
 {
     Device device;
-    Ranges before = { 0 }, now = { 0 }, wanted = { 0 };
-    PageCount count = read_config(&now);
+    Ranges now = { 0 }, applied = { 0 };
+    PageCount count;
+    bool all = true;
 
-    ranges_tidy(&now);
     /* Locks: another one that applies has to wait. */
     device_open(&device);
     if (access(APPLIED, F_OK) && errno == ENOENT) {
         /* What was advised before this guest has booted is of no use. */
         device_release(&device, seconds);
     }
-    ranges_load(&before, APPLIED);
-    ranges_add_missing(&wanted, &before, &now, KSM_GUEST_NONE);
-    for (size_t i = 0; i < now.n; i++) {
-        ranges_add(&wanted, now.list[i].page, now.list[i].n,
-                   now.list[i].advice);
+    count = read_config(&now);
+    ranges_tidy(&now);
+    for (unsigned round = 1; ; round++) {
+        all &= apply_ranges(&device, &now, seconds);
+        ranges_free(&applied);
+        applied = now;
+        now = (Ranges) { 0 };
+        count = read_config(&now);
+        ranges_tidy(&now);
+        if (!has_moved(&applied, &now, round)) {
+            break;
+        }
     }
-    /* Whatever happens now, the next one knows what may be in force. */
-    for (size_t i = 0; i < now.n; i++) {
-        ranges_add(&before, now.list[i].page, now.list[i].n,
-                   now.list[i].advice);
-    }
-    ranges_tidy(&before);
-    ranges_save(&before, APPLIED);
-    device_set(&device, &wanted, seconds);
-    ranges_save(&now, APPLIED);
-    show(&now, count, verbose);
-    ranges_free(&before);
+    show(&applied, count, verbose);
     ranges_free(&now);
-    ranges_free(&wanted);
+    ranges_free(&applied);
+    return all;
 }
 
 static void release(unsigned seconds)
@@ -316,15 +377,14 @@ int main(int argc, char **argv)
         if (n && optind < argc) {
             errx(1, "%s: not with --name or --file: see --help", argv[optind]);
         }
-        advise(advice, n ? words : argv + optind, n ? n : argc - optind,
-               verbose, seconds);
-        return 0;
+        return advise(advice, n ? words : argv + optind,
+                      n ? n : argc - optind, verbose, seconds) ? 0 : 1;
     }
     if (n || optind < argc) {
         errx(1, "%s: takes nothing more: see --help", command);
     }
     if (!strcmp(command, "apply")) {
-        apply(verbose, seconds);
+        return apply(verbose, seconds) ? 0 : 1;
     } else if (!strcmp(command, "release")) {
         release(seconds);
     } else if (!strcmp(command, "status")) {

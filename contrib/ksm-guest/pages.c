@@ -58,7 +58,7 @@ static bool add_pages(int pagemap, uint64_t start, uint64_t end,
                       uint32_t advice, Ranges *ranges, PageCount *count)
 {
     const uint64_t page_size = sysconf(_SC_PAGESIZE);
-    const uint64_t last = (end + page_size - 1) / page_size;
+    const uint64_t last = end / page_size + !!(end % page_size);
     uint64_t entries[ENTRIES];
 
     for (uint64_t page = start / page_size; page < last; ) {
@@ -133,7 +133,8 @@ PageCount pages_of_file(const char *path, uint32_t advice, Ranges *ranges)
     struct stat status;
     volatile const char *at;
     int pagemap = open_pagemap(getpid());
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    /* Not to wait for somebody who opens the other end, if it has one. */
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
 
     if (fd < 0 || fstat(fd, &status) || pagemap < 0) {
         err(1, "%s", path);

@@ -82,21 +82,47 @@ void ranges_add_missing(Ranges *out, const Ranges *old, const Ranges *now,
     }
 }
 
+/* Those of @ranges that are of such @advice. */
+static Ranges of_advice(const Ranges *ranges, uint32_t advice)
+{
+    Ranges found = { 0 };
+
+    for (size_t i = 0; i < ranges->n; i++) {
+        if (ranges->list[i].advice == advice) {
+            ranges_add(&found, ranges->list[i].page, ranges->list[i].n,
+                       advice);
+        }
+    }
+    return found;
+}
+
+bool ranges_cover(const Ranges *all, const Ranges *some, uint32_t advice)
+{
+    Ranges had = of_advice(all, advice), wanted = of_advice(some, advice);
+    Ranges missing = { 0 };
+    bool covered;
+
+    ranges_add_missing(&missing, &wanted, &had, advice);
+    covered = !missing.n;
+    ranges_free(&had);
+    ranges_free(&wanted);
+    ranges_free(&missing);
+    return covered;
+}
+
 void ranges_tidy(Ranges *ranges)
 {
     Ranges tidy = { 0 };
     uint32_t advice = 0, next;
 
     do {
-        Ranges level = { 0 }, more = { 0 };
+        Ranges level = of_advice(ranges, advice), more = { 0 };
 
         next = UINT32_MAX;
         for (size_t i = 0; i < ranges->n; i++) {
             const Range *range = &ranges->list[i];
 
-            if (range->advice == advice) {
-                ranges_add(&level, range->page, range->n, advice);
-            } else if (range->advice > advice && range->advice < next) {
+            if (range->advice > advice && range->advice < next) {
                 next = range->advice;
             }
         }

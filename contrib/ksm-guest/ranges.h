@@ -6,6 +6,7 @@
 #ifndef KSM_GUEST_RANGES_H
 #define KSM_GUEST_RANGES_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -31,6 +32,8 @@ void ranges_tidy(Ranges *ranges);
 /* Adds to @out those pages of @old, as such of @advice, that @now has not. */
 void ranges_add_missing(Ranges *out, const Ranges *old, const Ranges *now,
                         uint32_t advice);
+/* Are all pages of such @advice in @some so in @all?  Both are tidy. */
+bool ranges_cover(const Ranges *all, const Ranges *some, uint32_t advice);
 uint64_t ranges_pages(const Ranges *ranges);
 void ranges_free(Ranges *ranges);
 

@@ -112,7 +112,12 @@ static bool for_each_ram(uint64_t start, uint64_t end,
 static void add_advised(uint8_t *host, size_t size, void *opaque)
 {
     GArray *advised = opaque;
-    const KsmAdvisedRange range = { .host = host, .size = size };
+    const size_t page_size = qemu_real_host_page_size();
+    uint8_t *start = QEMU_ALIGN_PTR_DOWN(host, page_size);
+    /* Something else may take a part of a page. */
+    const KsmAdvisedRange range = {
+        .host = start, .size = ROUND_UP(host + size - start, page_size),
+    };
 
     g_array_append_val(advised, range);
 }
@@ -209,6 +214,7 @@ static void memory_changed(MemoryListener *listener)
 
     if (s->memory_changed) {
         s->memory_changed = false;
+        s->pending = true;
         advise(s);
     }
 }

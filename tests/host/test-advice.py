@@ -68,7 +68,6 @@ def test_migration(bed):
     one.wait_migration()
     target.wait_running()
     one.stop()
-    # From when it runs on.
     check_apart(target, secret)
     wait_for(lambda: target.ksm()['advice']['done'], 'it to be carried out')
     check_equal(target.ksm()['advice']['pages-never'], FILE_PAGES, 'pages')

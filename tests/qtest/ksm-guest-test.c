@@ -14,6 +14,7 @@
 #include "libqos/libqos-pc.h"
 #include "libqos/pci-pc.h"
 #include "qapi/error.h"
+#include "qobject/qbool.h"
 #include "qobject/qjson.h"
 
 #define SLOT        4
@@ -323,7 +324,7 @@ static void test_eagerly(void)
 {
     Bed bed = start(OBJECT " " DEVICE);
     QTestState *qts = bed.qs->qts;
-    uint64_t scans;
+    uint64_t scans, breaks;
 
     ksm_wait_passes(qts, 3);
     bed.twins = twins(&bed);
@@ -333,11 +334,27 @@ static void test_eagerly(void)
     put_entry(&bed, 1, OTHER, PAIRS, KSM_GUEST_EAGERLY);
     g_assert_cmpuint(request(&bed, 2, KSM_GUEST_SET), ==, KSM_GUEST_OK);
     for (int i = 0; twins(&bed) < bed.twins + 2 * PAIRS; i++) {
-        g_assert_cmpint(i, <, 500);
+        g_assert_cmpint(i, <, 6000);
         g_usleep(10000);
     }
     g_assert_cmpuint(qdict_get_int(ksm_query(qts), "full-scans"), ==, scans);
     g_assert_cmpuint(advised(qts, "ranges"), ==, 0);
+
+    /* What it has not written since is as it was, however often it asks. */
+    ksm_wait_passes(qts, 1);
+    g_assert_true(is_mergeable(&bed, BASE));
+    breaks = qdict_get_int(ksm_query(qts), "cow-breaks");
+    for (int i = 0; i < 10; i++) {
+        put_entry(&bed, 0, BASE, PAIRS, KSM_GUEST_EAGERLY);
+        put_entry(&bed, 1, OTHER, PAIRS, KSM_GUEST_EAGERLY);
+        g_assert_cmpuint(request(&bed, 2, KSM_GUEST_SET), ==, KSM_GUEST_OK);
+        wait_done(&bed);
+        g_usleep(50000);
+    }
+    g_assert_cmpuint(twins(&bed), ==, bed.twins + 2 * PAIRS);
+    /* What ksmd merges seems to be written, once. */
+    g_assert_cmpuint(qdict_get_int(ksm_query(qts), "cow-breaks"), <=,
+                     breaks + 2 * PAIRS);
     stop(&bed);
 }
 
@@ -440,7 +457,7 @@ static void test_object_del(void)
     begin_large(&bed);
     g_assert_true(is_mergeable(&bed, BASE));
     delete_object(qts, "ksm0");
-    g_assert_cmpuint(get(&bed, KSM_GUEST_DONE), ==, 1);
+    wait_done(&bed);
     g_assert_false(is_mergeable(&bed, BASE));
     g_assert_false(is_mergeable(&bed, BASE + (LARGE_PAGES - 1ull) * PAGE));
     g_assert_cmpuint(request(&bed, 0, KSM_GUEST_RELEASE), ==, KSM_GUEST_OK);
@@ -501,6 +518,25 @@ static void test_reset(void)
     stop(&bed);
 }
 
+/* What QEMU would mark where nobody is there to care. */
+static void test_remarked(void)
+{
+    Bed bed = start("-object memory-backend-ram,id=ram,size=128M "
+                    "-machine memory-backend=ram " DEVICE);
+    QTestState *qts = bed.qs->qts;
+
+    add_object(qts, "'id': 'ksm0', 'run': false");
+    advise(&bed, BASE, 2, KSM_GUEST_NEVER);
+    delete_object(qts, "ksm0");
+    for (int merge = 0; merge < 2; merge++) {
+        qtest_qmp_assert_success(qts, "{'execute': 'qom-set', 'arguments': "
+            "{'path': '/objects/ram', 'property': 'merge', 'value': %p}}",
+            qbool_from_bool(merge));
+        g_assert_false(is_mergeable(&bed, BASE));
+    }
+    stop(&bed);
+}
+
 /* What is in force is told to each ksm object. */
 static void test_object(void)
 {
@@ -541,7 +577,7 @@ static void test_hotplug(void)
         g_free(bed.device);
         qpci_unplug_acpi_device_test(qts, "hot", SLOT);
         for (int j = 0; advised(qts, "pages-never"); j++) {
-            g_assert_cmpint(j, <, 500);
+            g_assert_cmpint(j, <, 6000);
             g_usleep(10000);
         }
     }
@@ -664,7 +700,7 @@ static void wait_migration(QTestState *qts, const char *status)
         if (done) {
             return;
         }
-        g_assert_cmpint(i, <, 500);
+        g_assert_cmpint(i, <, 6000);
         g_usleep(10000);
     }
 }
@@ -846,8 +882,8 @@ static uint64_t engine_ns(QTestState *qts)
 static void test_hostile(void)
 {
     Bed bed = start("-name debug-threads=on "
-                    "-object ksm,id=ksm0,max-cpu-percent=10," ALONE " "
-                    DEVICE ",max-ranges=100");
+                    "-object ksm,id=ksm0,max-cpu-percent=1,"
+                    "huge-split-threshold=1," ALONE " " DEVICE);
     QTestState *qts = bed.qs->qts;
     g_autoptr(GRand) random = g_rand_new_with_seed(20261127);
     const int64_t begin_us = g_get_monotonic_time();
@@ -855,10 +891,11 @@ static void test_hostile(void)
     uint64_t used_ns, elapsed_ns;
     unsigned n = 0;
 
+    /* That costs to be looked at. */
+    qtest_memset(qts, BASE, 0x5a, (RAM_MIB / 2) * MiB);
     while (g_get_monotonic_time() - begin_us < 5 * G_USEC_PER_SEC) {
         do_something(&bed, random);
         n++;
-        g_assert_cmpuint(get(&bed, KSM_GUEST_RANGES), <=, 100);
     }
     used_ns = engine_ns(qts) - before_ns;
     elapsed_ns = (g_get_monotonic_time() - begin_us) * 1000;
@@ -866,7 +903,7 @@ static void test_hostile(void)
                    PRIu64 " ms of CPU used", n, get(&bed, KSM_GUEST_ACCEPTED),
                    used_ns / 1000000, elapsed_ns / 1000000);
     g_assert_cmpuint(get(&bed, KSM_GUEST_ACCEPTED), >, 0);
-    g_assert_cmpuint(used_ns, <, elapsed_ns / 10 + 20000000);
+    g_assert_cmpuint(used_ns, <, elapsed_ns / 100 + 20000000);
     wait_done(&bed);
     g_assert_cmpuint(request(&bed, 0, KSM_GUEST_RELEASE), ==, KSM_GUEST_OK);
     wait_done(&bed);
@@ -891,6 +928,7 @@ int main(int argc, char **argv)
     qtest_add_func("/ksm/guest/hostile", test_hostile);
     qtest_add_func("/ksm/guest/reset", test_reset);
     qtest_add_func("/ksm/guest/object", test_object);
+    qtest_add_func("/ksm/guest/remarked", test_remarked);
     qtest_add_func("/ksm/guest/hotplug", test_hotplug);
     qtest_add_func("/ksm/guest/memory", test_memory);
     qtest_add_func("/ksm/guest/low-memory", test_low_memory);

@@ -80,6 +80,8 @@ int main(void)
     for (int round = 0; round < ROUNDS; round++) {
         Ranges old = { 0 }, now = { 0 }, missing = { 0 }, loaded = { 0 };
         uint32_t before[PAGES], after[PAGES], other[PAGES], gone[PAGES];
+        const uint32_t advice = 1 + rand() % 3;
+        bool covered = true;
 
         add_random(&old);
         draw(&old, before);
@@ -97,7 +99,10 @@ int main(void)
             check((gone[p] == 0) ==
                   (after[p] != NOTHING && other[p] == NOTHING),
                   "what is missing", round);
+            covered &= other[p] != advice || after[p] == advice;
         }
+        check(ranges_cover(&old, &now, advice) == covered, "what is covered",
+              round);
         if (round % 100 == 0) {
             ranges_save(&old, path);
             ranges_load(&loaded, path);
