@@ -229,6 +229,12 @@ def test_torture(bed):
     check(over_qtest.merged, f'{over_qtest.name}: not one write was to a page '
           'that was merged in it')
     check(split != 0, 'the kernel split no page')
+    hashed = over_qtest.engine['hints']['pages-hashed']
+    say(f'{over_qtest.name}: {hashed} pages were looked at as it advised; '
+        f'{over_qtest.never_checked} times one was not merged that is never '
+        'to be')
+    check(hashed, 'no hint was acted on')
+    check(over_qtest.never_checked, 'no page was one never to be merged')
 
 
 if __name__ == '__main__':

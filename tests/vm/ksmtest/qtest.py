@@ -28,13 +28,10 @@ PRESENT, FRAME = 1 << 63, (1 << 55) - 1
 
 
 class QTest(VM):
-    """Its ksm object, with the further properties KSM, is never at rest.
+    """Its ksm object, with the further properties KSM, is never at rest."""
 
-    COMMAND goes in front of QEMU's, see ksmtest.restricted.
-    """
-
-    def __init__(self, qemu, directory, name="guest", *, command=(), ksm="",
-                 rendezvous=NO_RENDEZVOUS):
+    def __init__(self, qemu, directory, name="guest", *, ksm="",
+                 rendezvous=NO_RENDEZVOUS, extra=(), **options):
         self.ram = None     # where its RAM begins in QEMU
         self._path = f"{directory}/{name}.qtest"
         self._held = bytearray()
@@ -45,8 +42,8 @@ class QTest(VM):
                    # It would log every byte.
                    "-qtest-log", "/dev/null", "-object",
                    "ksm,id=ksm0,sleep-millisecs=10,max-cpu-percent=100,"
-                   f"rendezvous.type=unix,rendezvous.path={rendezvous}{ksm}"))
-        self._arguments = [*command, *self._arguments]
+                   f"rendezvous.type=unix,rendezvous.path={rendezvous}{ksm}",
+                   *extra), **options)
 
     def start(self):
         with socket.socket(socket.AF_UNIX) as listener:

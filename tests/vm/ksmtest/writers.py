@@ -9,13 +9,16 @@ with what it has to be, and found right.
 
 import collections
 import functools
+import random
 import struct
 import subprocess
 import tempfile
 import threading
 from pathlib import Path
 
+from . import guest_device
 from .checks import Failure
+from .guest_device import EAGERLY, NEVER, NONE, VOLATILE, GuestDevice
 from .qtest import BASE, FRAME, PAGE, PRESENT, QTest
 from .vm import VM
 
@@ -181,15 +184,25 @@ class QTestWriter(Writer, QTest):
     Whole pages are read over the same protocol that halves are written with,
     and compared with a copy that never was in QEMU.  It leaves the CPU to
     those that write by themselves, and faster.
+
+    It also advises of pages that it writes, at random: to look at some at once,
+    to leave some alone, never to merge some.
     """
 
     accel = "qtest"
     pages = 1024
     HOT_PAGES, HOT_WRITES = 16, 16
+    # Pages of such advice, in each round.
+    ADVISED = {EAGERLY: 64, NONE: 16, NEVER: 8, VOLATILE: 8}
 
     def __init__(self, qemu, directory, number, *, ksm="", **options):
         super().__init__(qemu, directory, f"writer-{number}",
-                         ksm=",huge-split-threshold=1" + ksm, **options)
+                         ksm=",huge-split-threshold=1" + ksm,
+                         extra=guest_device.OPTIONS, **options)
+        self._device = GuestDevice(self._request)
+        self._random = random.Random(number)
+        self._never = set()
+        self.never_checked = 0
         self.merged = 0         # of the cold ones, those to a merged page
         self._guest = (number + 1) << 20
         self._versions = [0] * self.pages
@@ -203,6 +216,7 @@ class QTestWriter(Writer, QTest):
         self.fill(b"".join(content(self._guest, page, half, 0)
                            for page in range(self.pages)
                            for half in range(2)))
+        self._device.enable()
         self._thread.start()
 
     def stop(self):
@@ -232,8 +246,12 @@ class QTestWriter(Writer, QTest):
         self.merged += self._merged
         cold = [page for page in range(self.pages)
                 if (page // 4 + self.rounds) % 4 == 0]
+        done = self._device.is_done()
         merged = self._merged_pages()
+        if done:
+            self._check_never(merged)
         self._write(cold)
+        self._advise(cold)
         self._cold = len(cold)
         self._merged = len(merged.intersection(cold))
         first = self.rounds * self.HOT_PAGES % self.pages
@@ -260,6 +278,26 @@ class QTestWriter(Writer, QTest):
         page = self.wrong_page(first, last)
         if page is not None:
             raise Mismatch(self, page, "")
+
+    def _advise(self, pages):
+        pages = self._random.sample(pages, sum(self.ADVISED.values()))
+        advice = [advice for advice, n in self.ADVISED.items()
+                  for _ in range(n)]
+        result = self._device.set([(BASE + page * PAGE, 1, advice)
+                                   for page, advice in zip(pages, advice)])
+        if result == guest_device.OK:
+            self._never.difference_update(pages)
+            self._never.update(pages[at] for at in range(len(pages))
+                               if advice[at] == NEVER)
+        elif result != guest_device.BUSY:
+            raise Failure(f"{self.name}: advice is refused: {result}")
+
+    def _check_never(self, merged):
+        wrong = self._never & merged
+        if wrong:
+            raise Failure(f"{self.name}: page {wrong.pop()} is merged, which "
+                          "is never to be")
+        self.never_checked += len(self._never)
 
     def _merged_pages(self):
         """Those that have one frame with others of this guest.
