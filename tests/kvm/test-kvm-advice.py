@@ -76,8 +76,7 @@ def test_object_del(bed):
             one.execute('object-del', {'id': 'ksm0'})
             check(is_merged(secret), 'nothing is left to be done')
             stack.close()
-        advised.advise('--timeout=100 nomerge --file /tmp/fill/alike.1',
-                       meanwhile=object_goes)
+        advised.file('nomerge', 1, meanwhile=object_goes)
     check(not is_merged(secret), 'it is merged')
     check(is_merged(known), 'the rest is not merged any more')
     # One that would not merge it: the last one has.

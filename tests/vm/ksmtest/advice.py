@@ -10,6 +10,8 @@ from .linux import BOOT_SECONDS
 from .sample import PAGE, ram_ranges
 
 FILL_MIB = 4
+# Emulated, beside others, an engine takes long to part what was merged.
+SECONDS = 100
 DEVICE = ('-device', 'ksm-guest')
 PRESENT, FRAME = 1 << 63, (1 << 55) - 1
 FILE_PAGES = (256 << 10) // PAGE
@@ -88,15 +90,15 @@ class Advised:
                              self.one.console_text()[before:], re.M)
         self.one.type(line)
         meanwhile()
-        wait_for(said, f'ksm-guest {line}')
+        wait_for(said, f'ksm-guest {line}', 2 * SECONDS)
         check_equal(int(said()[2]), status, f'status of ksm-guest {line}, '
                     f'which said {said()[1]}')
         return said()[1]
 
-    def file(self, advice, number):
+    def file(self, advice, number, **options):
         """Advises something of a file: the guest's addresses of its pages."""
-        said = self.advise(f'--verbose {advice} --file '
-                           f'/tmp/fill/alike.{number}')
+        said = self.advise(f'--verbose --timeout={SECONDS} {advice} '
+                           f'--file /tmp/fill/alike.{number}', **options)
         pages = [int(first, 16) + page * PAGE for first, n in
                  re.findall(r'(0x[0-9a-f]+) pages (\d+)', said)
                  for page in range(int(n))]
