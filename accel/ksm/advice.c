@@ -17,7 +17,6 @@
  */
 #include "qemu/osdep.h"
 #include "qemu/bitmap.h"
-#include "qemu/madvise.h"
 #include "advice.h"
 #include "backend.h"
 #include "promotion.h"
@@ -28,14 +27,15 @@
 /* So many regions in a step, if nothing is to be done there. */
 #define STEP_REGIONS    64
 
-/* The first range that ends behind @host; n_ranges if there is none. */
-static size_t first_behind(const KsmAdviceState *advice, const uint8_t *host)
+/* The first of @ranges that ends behind @host; @n if there is none. */
+static size_t first_behind(const KsmAdvisedRange *ranges, size_t n,
+                           const uint8_t *host)
 {
-    size_t low = 0, high = advice->n_ranges;
+    size_t low = 0, high = n;
 
     while (low < high) {
         const size_t middle = low + (high - low) / 2;
-        const KsmAdvisedRange *range = &advice->ranges[middle];
+        const KsmAdvisedRange *range = &ranges[middle];
 
         if (range->host + range->size > host) {
             high = middle;
@@ -46,17 +46,26 @@ static size_t first_behind(const KsmAdviceState *advice, const uint8_t *host)
     return low;
 }
 
-/* Is any of @block never to be merged? */
-static bool has_never(const KsmAdviceState *advice, const KsmBlock *block)
+const KsmAdvisedRange *ksm_advice_find_never(const KsmAdvisedRange *ranges,
+                                             size_t n, const uint8_t *host,
+                                             const uint8_t *end)
 {
-    for (size_t i = first_behind(advice, block->host);
-         i < advice->n_ranges &&
-         advice->ranges[i].host < block->host + block->size; i++) {
-        if (advice->ranges[i].advice == KSM_ADVICE_NEVER) {
-            return true;
+    for (size_t i = first_behind(ranges, n, host);
+         i < n && ranges[i].host < end; i++) {
+        if (ranges[i].advice == KSM_ADVICE_NEVER) {
+            return &ranges[i];
         }
     }
-    return false;
+    return NULL;
+}
+
+/* The first piece from @host on of @block that is never to be merged. */
+static const KsmAdvisedRange *find_never(const KsmAdviceState *advice,
+                                         const KsmBlock *block,
+                                         const uint8_t *host)
+{
+    return ksm_advice_find_never(advice->ranges, advice->n_ranges, host,
+                                 block->host + block->size);
 }
 
 /* Where no backend serves @block now: one by which another object may have. */
@@ -73,7 +82,7 @@ static void go_to(KsmAdviceState *advice, KsmBlock *block)
 {
     advice->place = (KsmPlace) { block, 0 };
     advice->page = 0;
-    advice->never = block && has_never(advice, block);
+    advice->never = block && find_never(advice, block, block->host);
     advice->former = advice->never && !block->eligible ? find_former(block)
                                                        : NULL;
 }
@@ -127,7 +136,7 @@ static void find_advised(const KsmEngine *e, const KsmBlock *block,
     uint8_t *const end = ksm_block_page_host(block, last);
 
     memset(advised, 0, sizeof(*advised));
-    for (size_t i = first_behind(advice, start);
+    for (size_t i = first_behind(advice->ranges, advice->n_ranges, start);
          i < advice->n_ranges && advice->ranges[i].host < end; i++) {
         const KsmAdvisedRange *range = &advice->ranges[i];
         const size_t from = (MAX(range->host, start) - start) / page_size;
@@ -249,17 +258,6 @@ static bool records_step(KsmEngine *e, size_t *pages)
  * Parting
  */
 
-bool ksm_advice_unmark(uint8_t *host, size_t size)
-{
-    int ret;
-
-    do {
-        ret = qemu_madvise(host, size, QEMU_MADV_UNMERGEABLE);
-    } while (ret && errno == EINTR);
-    /* It is unknown to a kernel without KSM. */
-    return ret == 0 || errno == EINVAL;
-}
-
 /* Has @block a mark of somebody else's, which no backend takes away? */
 static bool is_marked(const KsmBlock *block)
 {
@@ -281,7 +279,7 @@ static bool withdraw_mark(KsmEngine *e, KsmBlock *block, size_t *pages)
     if (!ksm_reserve_allows(e)) {
         return false;
     }
-    if (!ksm_advice_unmark(host, ksm_block_page_host(block, last) - host)) {
+    if (!ksm_backend_unmark(host, ksm_block_page_host(block, last) - host)) {
         ksm_state_refused(e, errno);
         return false;
     }
@@ -364,20 +362,15 @@ static bool part_some(KsmEngine *e, KsmBlock *block, size_t r, bool *ok,
 static bool split_former(KsmEngine *e, KsmBlock *block, bool *ok, size_t *pages)
 {
     KsmAdviceState *advice = &e->advice;
-    uint8_t *const block_end = block->host + block->size;
     uint8_t *host = ksm_block_page_host(block, advice->page), *end;
-    size_t i, first, last;
+    const KsmAdvisedRange *range = find_never(advice, block, host);
+    size_t first, last;
 
-    for (i = first_behind(advice, host); i < advice->n_ranges &&
-         advice->ranges[i].advice != KSM_ADVICE_NEVER; i++) {
-        /* Next. */
-    }
-    if (i == advice->n_ranges || advice->ranges[i].host >= block_end) {
+    if (!range) {
         return false;
     }
-    host = MAX(host, advice->ranges[i].host);
-    first = (host - block->host) >> block->page_bits;
-    end = MIN(block_end, advice->ranges[i].host + advice->ranges[i].size);
+    first = (MAX(host, range->host) - block->host) >> block->page_bits;
+    end = MIN(block->host + block->size, range->host + range->size);
     last = MIN(first + KSM_BATCH_PAGES,
                (end - block->host) >> block->page_bits);
     *ok = ksm_reserve_allows(e);

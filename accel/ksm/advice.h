@@ -44,10 +44,12 @@ static inline bool ksm_advice_is_fresh(const KsmEngine *engine)
 }
 
 /*
- * Take a mark away that QEMU may have made.  False with errno set if the kernel
- * refuses, but for one without KSM.  Needs no engine, nor a lock.
+ * The first of @ranges, as of ksm_guest_advise(), that is never merged and
+ * has some of [@host, @end), or NULL.  Needs no engine, nor a lock.
  */
-bool ksm_advice_unmark(uint8_t *host, size_t size);
+const KsmAdvisedRange *ksm_advice_find_never(const KsmAdvisedRange *ranges,
+                                             size_t n, const uint8_t *host,
+                                             const uint8_t *end);
 
 KsmAdviceFigures ksm_advice_figures(const KsmEngine *engine);
 

@@ -30,12 +30,13 @@ static bool ksmd_available(Error **errp)
     return true;
 }
 
-static bool ksmd_advise(KsmBlock *block, size_t first, size_t last, int advice)
+static bool ksmd_advise(uint8_t *host, size_t size, int advice)
 {
-    uint8_t *host = ksm_block_page_host(block, first);
-    size_t size = ksm_block_page_host(block, last) - host;
-    int ret = qemu_madvise(host, size, advice) ? -errno : 0;
+    int ret;
 
+    do {
+        ret = qemu_madvise(host, size, advice) ? -errno : 0;
+    } while (ret == -EINTR);
     trace_ksm_ksmd_advise(host, size, advice == QEMU_MADV_MERGEABLE, ret);
     errno = -ret;
     return ret == 0;
@@ -43,14 +44,23 @@ static bool ksmd_advise(KsmBlock *block, size_t first, size_t last, int advice)
 
 static bool ksmd_merge(KsmBlock *block, size_t first, size_t last)
 {
-    return ksmd_advise(block, first, last, QEMU_MADV_MERGEABLE);
+    uint8_t *host = ksm_block_page_host(block, first);
+
+    return ksmd_advise(host, ksm_block_page_host(block, last) - host,
+                       QEMU_MADV_MERGEABLE);
+}
+
+bool ksm_backend_unmark(uint8_t *host, size_t size)
+{
+    /* A kernel without KSM knows no such advice, and has nothing merged. */
+    return ksmd_advise(host, size, QEMU_MADV_UNMERGEABLE) || errno == EINVAL;
 }
 
 static bool ksmd_unmerge(KsmBlock *block, size_t first, size_t last)
 {
-    /* A kernel without KSM knows no such advice, and has nothing merged. */
-    return ksmd_advise(block, first, last, QEMU_MADV_UNMERGEABLE) ||
-           errno == EINVAL;
+    uint8_t *host = ksm_block_page_host(block, first);
+
+    return ksm_backend_unmark(host, ksm_block_page_host(block, last) - host);
 }
 
 static const KsmBackend ksmd_backend = {

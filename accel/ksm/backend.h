@@ -95,6 +95,11 @@ const KsmBackend *ksm_backend_find(KsmBackendType type, KsmBlock *block);
 /* Begin and end to serve the eligible @block. */
 void ksm_backend_attach(KsmBlock *block);
 void ksm_backend_detach(KsmBlock *block);
+/*
+ * Take the kernel's mark away, whoever made it.  False with errno set if it
+ * refuses, but for a kernel without KSM, which has none.  Any thread.
+ */
+bool ksm_backend_unmark(uint8_t *host, size_t size);
 /* @page of @block is not what was submitted any more, if it was. */
 void ksm_backend_withdraw(KsmTwins *twins, KsmBlock *block, size_t page);
 /* Ask the backend of @type, or for AUTO the preferred one. */

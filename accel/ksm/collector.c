@@ -154,3 +154,26 @@ void ksm_collector_note(KsmEngine *e, KsmBlock *block, size_t first,
 
     collect_written(e, block, first, last, &budget);
 }
+
+void ksm_collector_look(KsmEngine *e, KsmBlock *block, size_t first,
+                        size_t last)
+{
+    const uint64_t host = (uintptr_t)block->host;
+    KsmPageRange ranges[KSM_TRACKER_RANGES];
+    uint64_t next;
+
+    while (first < last) {
+        const int n = ksm_ram_written(e, block, first, last, ranges, &next);
+
+        if (n < 0) {
+            ksm_state_refused(e, -n);
+            return;
+        }
+        for (int i = 0; i < n; i++) {
+            ksm_collector_note(e, block,
+                               (ranges[i].start - host) >> block->page_bits,
+                               (ranges[i].end - host) >> block->page_bits);
+        }
+        first = (next - host) >> block->page_bits;
+    }
+}

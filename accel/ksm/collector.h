@@ -20,6 +20,9 @@ void ksm_collector_step(KsmEngine *engine, KsmBlock *block, size_t r);
 void ksm_collector_rearm(KsmEngine *engine, KsmBlock *block, size_t first,
                          size_t last);
 
+/* Which of pages [@first, @last) of armed regions were written?  Note these. */
+void ksm_collector_look(KsmEngine *engine, KsmBlock *block, size_t first,
+                        size_t last);
 /* They were written, as somebody says. */
 void ksm_collector_note(KsmEngine *engine, KsmBlock *block, size_t first,
                         size_t last);

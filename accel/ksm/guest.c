@@ -57,34 +57,35 @@ static bool part(KsmBlock *block, const KsmBackend *backend, uint8_t *host,
         return backend->split(block, first,
                               first + (size >> block->page_bits));
     }
-    return ksm_advice_unmark(host, size);
+    return ksm_backend_unmark(host, size);
 }
 
-/* The next piece of what is never to be merged. */
-static bool part_next(void)
+/* Goes on with the next of what is advised.  False: it is refused. */
+static bool part_next(int64_t until_ns)
 {
     const KsmAdvisedRange *range = &advised[parting.i];
-    const size_t size = MIN(KSM_REGION_SIZE, range->size - parting.at);
     KsmBlock *block = range->advice == KSM_ADVICE_NEVER
         ? ksm_block_containing(range->host) : NULL;
+    bool ok = true;
 
     /* If it has gone, that will be told. */
     if (block) {
-        const bool ok = part(block, ksm_backend_find(KSM_BACKEND_TYPE_AUTO,
-                                                     block),
-                             range->host + parting.at, size);
+        const KsmBackend *backend = ksm_backend_find(KSM_BACKEND_TYPE_AUTO,
+                                                     block);
+        do {
+            const size_t size = MIN(KSM_REGION_SIZE, range->size - parting.at);
 
+            ok = part(block, backend, range->host + parting.at, size);
+            parting.at += ok ? size : 0;
+        } while (ok && parting.at < range->size &&
+                 qemu_clock_get_ns(QEMU_CLOCK_REALTIME) < until_ns);
         ksm_block_free(block);
-        if (!ok) {
-            return false;
-        }
-        parting.at += size;
     }
     if (!block || parting.at == range->size) {
         parting.i++;
         parting.at = 0;
     }
-    return true;
+    return ok;
 }
 
 static void keep_apart_some(void *unused)
@@ -94,7 +95,7 @@ static void keep_apart_some(void *unused)
     bool ok = !ksm_reserve_is_low();
 
     while (ok && parting.i < n_advised && now_ns - begin_ns < SLICE_NS) {
-        ok = part_next();
+        ok = part_next(begin_ns + SLICE_NS);
         now_ns = qemu_clock_get_ns(QEMU_CLOCK_REALTIME);
     }
     parting.due = parting.i < n_advised;
@@ -104,8 +105,7 @@ static void keep_apart_some(void *unused)
     }
 }
 
-/* From the start, of what is advised now. */
-static void keep_apart(void)
+void ksm_guest_keep_apart(void)
 {
     if (!parting.timer) {
         parting.timer = timer_new_ns(QEMU_CLOCK_REALTIME, keep_apart_some,
@@ -121,13 +121,6 @@ static void keep_apart(void)
     }
 }
 
-void ksm_guest_take_over(bool done)
-{
-    if (!done) {
-        keep_apart();
-    }
-}
-
 void ksm_guest_hand_over(void)
 {
     parting.due = false;
@@ -138,14 +131,7 @@ void ksm_guest_hand_over(void)
 
 bool ksm_guest_has_never(const uint8_t *host, size_t size)
 {
-    for (size_t i = 0; i < n_advised; i++) {
-        if (advised[i].advice == KSM_ADVICE_NEVER &&
-            advised[i].host < host + size &&
-            host < advised[i].host + advised[i].size) {
-            return true;
-        }
-    }
-    return false;
+    return ksm_advice_find_never(advised, n_advised, host, host + size);
 }
 
 bool ksm_guest_may_advise(void)
@@ -184,7 +170,7 @@ void ksm_guest_advise(const KsmAdvisedRange *ranges, size_t n)
     if (ksm) {
         ksm_engine_advise(&ksm->engine, advised, n);
     } else {
-        keep_apart();
+        ksm_guest_keep_apart();
     }
 }
 

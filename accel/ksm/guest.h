@@ -13,11 +13,11 @@
 /* What is advised now: @n ranges, until it changes. */
 const KsmAdvisedRange *ksm_guest_advised(size_t *n);
 /*
- * There is no ksm object any more: keep apart what is never to be merged,
- * unless that was @done.  Some of it at once, the rest from a timer.
+ * There is no ksm object, and not all is apart that is never to be merged: part
+ * it.  Some of it at once, the rest from a timer.
  */
-void ksm_guest_take_over(bool done);
-/* There is an object again. */
+void ksm_guest_keep_apart(void);
+/* There is an object again, which does that. */
 void ksm_guest_hand_over(void);
 /* Is any of this memory never to be merged? */
 bool ksm_guest_has_never(const uint8_t *host, size_t size);

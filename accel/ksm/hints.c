@@ -184,29 +184,6 @@ static void note_filled(KsmBlock *block, size_t r, size_t first, size_t last)
     }
 }
 
-/* Note those of pages [@first, @last) that were written, and no others. */
-static void collect(KsmEngine *e, KsmBlock *block, size_t first, size_t last)
-{
-    const uint64_t host = (uintptr_t)block->host;
-    KsmPageRange ranges[KSM_TRACKER_RANGES];
-    uint64_t next;
-
-    while (first < last) {
-        const int n = ksm_ram_written(e, block, first, last, ranges, &next);
-
-        if (n < 0) {
-            ksm_state_refused(e, -n);
-            return;
-        }
-        for (int i = 0; i < n; i++) {
-            ksm_collector_note(e, block,
-                               (ranges[i].start - host) >> block->page_bits,
-                               (ranges[i].end - host) >> block->page_bits);
-        }
-        first = (next - host) >> block->page_bits;
-    }
-}
-
 /* Pages [@first, @last) of region @r are likely to have twins. */
 static void read_now(KsmEngine *e, KsmBlock *block, size_t r, size_t first,
                      size_t last, KsmHintKind kind)
@@ -225,7 +202,7 @@ static void read_now(KsmEngine *e, KsmBlock *block, size_t r, size_t first,
         ksm_collector_note(e, block, first, last);
     } else if (region->armed) {
         /* A guest may ask for it as often as it likes, without any write. */
-        collect(e, block, first, last);
+        ksm_collector_look(e, block, first, last);
     }
     e->hints.pages += ksm_reader_hinted(e, block, r, first, last);
 }

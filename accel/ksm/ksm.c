@@ -388,12 +388,12 @@ static void ksm_instance_finalize(Object *obj)
         WITH_QEMU_LOCK_GUARD(&object_lock) {
             the_object = NULL;
         }
-        WITH_QEMU_LOCK_GUARD(&ksm->engine.lock) {
-            advice_is_done = ksm_advice_is_done(&ksm->engine);
-        }
+        advice_is_done = ksm_advice_is_done(&ksm->engine);
         ksm_engine_stop(&ksm->engine);
         ksm->running = false;
-        ksm_guest_take_over(advice_is_done);
+        if (!advice_is_done) {
+            ksm_guest_keep_apart();
+        }
     }
     if (ksm->iothread && ksm->iothread_id) {
         object_unref(OBJECT(ksm->iothread));

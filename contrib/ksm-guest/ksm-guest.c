@@ -128,56 +128,6 @@ static void show(const Ranges *ranges, PageCount count, bool verbose)
     printf("\n");
 }
 
-/*
- * Contents move to other frames at times.  So what is never to be merged is
- * looked for again when it has been advised, until that is where it still is.
- * True: go on.
- */
-static bool has_moved(const Ranges *advised, const Ranges *now, unsigned round)
-{
-    if (ranges_cover(advised, now, KSM_GUEST_NEVER)) {
-        return false;
-    }
-    if (round == ROUNDS) {
-        warnx("more of it comes all the time, or moves: what has come last is"
-              " not covered");
-        return false;
-    }
-    return true;
-}
-
-static bool advise(const Advice *advice, char **words, int n, bool verbose,
-                   unsigned seconds)
-{
-    Device device;
-    Ranges ranges = { 0 }, advised = { 0 };
-    PageCount count;
-    bool all = true;
-
-    /* Locks: what is found out after that isn't old when it is advised. */
-    device_open(&device);
-    count = find_pages(words, n, advice->value, &ranges);
-    ranges_tidy(&ranges);
-    for (unsigned round = 1; ; round++) {
-        all &= device_set(&device, &ranges, seconds);
-        ranges_free(&advised);
-        advised = ranges;
-        ranges = (Ranges) { 0 };
-        if (advice->value != KSM_GUEST_NEVER) {
-            break;
-        }
-        count = find_pages(words, n, advice->value, &ranges);
-        ranges_tidy(&ranges);
-        if (!has_moved(&advised, &ranges, round)) {
-            break;
-        }
-    }
-    show(&advised, count, verbose);
-    ranges_free(&ranges);
-    ranges_free(&advised);
-    return all;
-}
-
 /* Into @words, up to WORDS_MAX; more are counted. */
 static int split(char *line, char **words)
 {
@@ -228,22 +178,16 @@ static PageCount read_config(Ranges *ranges)
 }
 
 /* Advises @now, and withdraws what was applied and is not in it. */
-static bool apply_ranges(Device *device, const Ranges *now, unsigned seconds)
+static bool apply(Device *device, const Ranges *now, unsigned seconds)
 {
     Ranges before = { 0 }, wanted = { 0 };
     bool all;
 
     ranges_load(&before, APPLIED);
     ranges_add_missing(&wanted, &before, now, KSM_GUEST_NONE);
-    for (size_t i = 0; i < now->n; i++) {
-        ranges_add(&wanted, now->list[i].page, now->list[i].n,
-                   now->list[i].advice);
-    }
+    ranges_add_all(&wanted, now);
     /* Whatever happens now, the next one knows what may be in force. */
-    for (size_t i = 0; i < now->n; i++) {
-        ranges_add(&before, now->list[i].page, now->list[i].n,
-                   now->list[i].advice);
-    }
+    ranges_add_all(&before, now);
     ranges_tidy(&before);
     ranges_save(&before, APPLIED);
     all = device_set(device, &wanted, seconds);
@@ -253,35 +197,76 @@ static bool apply_ranges(Device *device, const Ranges *now, unsigned seconds)
     return all;
 }
 
-static bool apply(bool verbose, unsigned seconds)
+/* What is to be advised: by hand, of what these words say, or by CONFIG. */
+typedef struct Request {
+    const Advice *advice;       /* NULL: CONFIG */
+    char **words;
+    int n;
+} Request;
+
+static PageCount find_all(const Request *request, Ranges *ranges)
+{
+    PageCount count = request->advice
+        ? find_pages(request->words, request->n, request->advice->value, ranges)
+        : read_config(ranges);
+
+    ranges_tidy(ranges);
+    return count;
+}
+
+/*
+ * Contents move to other frames at times.  So what is never to be merged is
+ * looked for again when it has been advised, until that is where it still is.
+ * True: go on.
+ */
+static bool has_moved(const Ranges *advised, const Ranges *now, unsigned round)
+{
+    if (ranges_cover(advised, now, KSM_GUEST_NEVER)) {
+        return false;
+    }
+    if (round == ROUNDS) {
+        warnx("more of it comes all the time, or moves: what has come last is"
+              " not covered");
+        return false;
+    }
+    return true;
+}
+
+/* Returns false, after a message, if some was left out. */
+static bool advise(const Request *request, bool verbose, unsigned seconds)
 {
     Device device;
-    Ranges now = { 0 }, applied = { 0 };
+    Ranges now = { 0 }, advised = { 0 };
     PageCount count;
     bool all = true;
 
-    /* Locks: another one that applies has to wait. */
+    /*
+     * Locks: another one has to wait, and what is found out after that isn't
+     * old when it is advised.
+     */
     device_open(&device);
-    if (access(APPLIED, F_OK) && errno == ENOENT) {
+    if (!request->advice && access(APPLIED, F_OK) && errno == ENOENT) {
         /* What was advised before this guest has booted is of no use. */
         device_release(&device, seconds);
     }
-    count = read_config(&now);
-    ranges_tidy(&now);
+    count = find_all(request, &now);
     for (unsigned round = 1; ; round++) {
-        all &= apply_ranges(&device, &now, seconds);
-        ranges_free(&applied);
-        applied = now;
+        all &= request->advice ? device_set(&device, &now, seconds)
+                               : apply(&device, &now, seconds);
+        ranges_free(&advised);
+        advised = now;
         now = (Ranges) { 0 };
-        count = read_config(&now);
-        ranges_tidy(&now);
-        if (!has_moved(&applied, &now, round)) {
+        if (request->advice && request->advice->value != KSM_GUEST_NEVER) {
+            break;
+        }
+        count = find_all(request, &now);
+        if (!has_moved(&advised, &now, round)) {
             break;
         }
     }
-    show(&applied, count, verbose);
+    show(&advised, count, verbose);
     ranges_free(&now);
-    ranges_free(&applied);
+    ranges_free(&advised);
     return all;
 }
 
@@ -333,8 +318,8 @@ int main(int argc, char **argv)
     bool verbose = false;
     char *words[2] = { NULL };
     int n = 0, option;
+    Request request = { 0 };
     const char *command;
-    const Advice *advice;
     char *end;
 
     while ((option = getopt_long(argc, argv, "", options, NULL)) != -1) {
@@ -372,19 +357,20 @@ int main(int argc, char **argv)
         errx(1, "no command: see --help");
     }
     command = argv[optind++];
-    advice = find_advice(command);
-    if (advice) {
+    request.advice = find_advice(command);
+    if (request.advice) {
         if (n && optind < argc) {
             errx(1, "%s: not with --name or --file: see --help", argv[optind]);
         }
-        return advise(advice, n ? words : argv + optind,
-                      n ? n : argc - optind, verbose, seconds) ? 0 : 1;
+        request.words = n ? words : argv + optind;
+        request.n = n ? n : argc - optind;
+        return advise(&request, verbose, seconds) ? 0 : 1;
     }
     if (n || optind < argc) {
         errx(1, "%s: takes nothing more: see --help", command);
     }
     if (!strcmp(command, "apply")) {
-        return apply(verbose, seconds) ? 0 : 1;
+        return advise(&request, verbose, seconds) ? 0 : 1;
     } else if (!strcmp(command, "release")) {
         release(seconds);
     } else if (!strcmp(command, "status")) {

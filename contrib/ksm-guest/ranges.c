@@ -25,6 +25,14 @@ void ranges_add(Ranges *ranges, uint64_t page, uint64_t n, uint32_t advice)
     ranges->list[ranges->n++] = (Range) { page, n, advice };
 }
 
+void ranges_add_all(Ranges *ranges, const Ranges *more)
+{
+    for (size_t i = 0; i < more->n; i++) {
+        ranges_add(ranges, more->list[i].page, more->list[i].n,
+                   more->list[i].advice);
+    }
+}
+
 static int compare(const void *a, const void *b)
 {
     const Range *one = a, *other = b;
@@ -128,9 +136,7 @@ void ranges_tidy(Ranges *ranges)
         }
         join(&level);
         ranges_add_missing(&more, &level, &tidy, advice);
-        for (size_t i = 0; i < more.n; i++) {
-            ranges_add(&tidy, more.list[i].page, more.list[i].n, advice);
-        }
+        ranges_add_all(&tidy, &more);
         join(&tidy);
         ranges_free(&level);
         ranges_free(&more);

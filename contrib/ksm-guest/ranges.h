@@ -24,6 +24,8 @@ typedef struct Ranges {
 
 /* Ends the program if there is no memory. */
 void ranges_add(Ranges *ranges, uint64_t page, uint64_t n, uint32_t advice);
+/* All of @more as well. */
+void ranges_add_all(Ranges *ranges, const Ranges *more);
 /*
  * In order, and those side by side as one.  Where they overlap with different
  * advice, the lower one holds: never rather than volatile.

@@ -128,9 +128,9 @@ def test_no_ksm(bed):
     check('no-ksm' in {limit['limit'] for limit in one.ksm()['limits']},
           'it has KSM')
     advised.file('nomerge', 1)
-    check_equal(one.ksm()['advice'], {
-        **one.ksm()['advice'], 'done': True, 'pages-never': FILE_PAGES},
-        'advice')
+    carried_out = one.ksm()['advice']
+    check(carried_out['done'], 'it is not carried out')
+    check_equal(carried_out['pages-never'], FILE_PAGES, 'pages')
     one.passes(3)
     advised.advise('release')
     check_equal(one.ksm()['advice']['pages-never'], 0, 'pages')
