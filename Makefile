@@ -26,7 +26,7 @@ help:
 	@echo "                 loaded, else all runs in an emulated host"
 	@echo "make bench       measure it against ksmd; build/bench/index.html shows"
 	@echo "                 what came out; QUICK=1, ONLY=cold,react"
-	@echo "make check       all tests that fit in half an hour"
+	@echo "make check       the tests that everybody runs: 35 minutes"
 	@echo "make check-all   what takes longer: sanitizers, QEMU's own tests"
 	@echo "make kmod        build the kernel module ksmfs; KDIR="
 	@echo "make kmod-install, kmod-remove   the same through DKMS; KERNEL="

@@ -186,7 +186,7 @@ static void text_layout(const Census *census, CensusPool pool)
     guint i;
 
     printf("\nWhere twins are, in mappings from %" PRIu64 " MiB: each "
-           "character is %u-th of one\n%8s %10s  %s\n",
+           "character is 1/%u of one\n%8s %10s  %s\n",
            CENSUS_SHOWN_BYTES >> 20, CENSUS_PARTS, "PID", "MIB", "TWINS");
     for (i = 0; i < census->mappings->len; i++) {
         const CensusMapping *mapping = g_ptr_array_index(census->mappings, i);

@@ -10,6 +10,7 @@
 #include <locale.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 #include "census.h"
 #include "config.h"
@@ -109,8 +110,9 @@ static void guest_lose(CensusGuest *guest, const GError *error)
     message("guest %ld%s%s%s: %s%s", (long)guest->process->pid,
             name ? " (" : "", name ? name : "", name ? ")" : "",
             error->message,
-            g_error_matches(error, G_FILE_ERROR, G_FILE_ERROR_ACCES) ||
-            g_error_matches(error, G_FILE_ERROR, G_FILE_ERROR_PERM) ?
+            geteuid() &&
+            (g_error_matches(error, G_FILE_ERROR, G_FILE_ERROR_ACCES) ||
+             g_error_matches(error, G_FILE_ERROR, G_FILE_ERROR_PERM)) ?
             ": only root may, and its own user where kernel.yama.ptrace_scope "
             "is 0" : "");
 }
@@ -234,18 +236,16 @@ static void census_take(Census *census)
     }
 }
 
-static bool census_complete(const Census *census)
+static guint census_lost(const Census *census)
 {
-    guint i;
+    guint lost = 0, i;
 
     for (i = 0; i < census->guests->len; i++) {
         const CensusGuest *guest = g_ptr_array_index(census->guests, i);
 
-        if (guest->lost) {
-            return false;
-        }
+        lost += guest->lost;
     }
-    return true;
+    return lost;
 }
 
 /*
@@ -266,7 +266,7 @@ static bool census_show(const Census *census, bool json)
 {
     if (json) {
         census_print_json(census);
-    } else {
+    } else if (census_lost(census) < census->guests->len) {
         census_print_text(census);
     }
     if (fflush(stdout) || ferror(stdout)) {
@@ -298,7 +298,7 @@ static bool census_take_and_show(Census *census, const Options *options)
     if (error) {
         message("--plot=%s: %s", options->plot, error->message);
     }
-    return shown && census_complete(census);
+    return shown && !census_lost(census);
 }
 
 static int census_run(const Options *options)

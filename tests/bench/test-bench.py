@@ -33,7 +33,7 @@ from ksmbench.bench import Merging  # noqa: E402
 from ksmbench.filled import Filling  # noqa: E402
 from ksmbench.report import Report  # noqa: E402
 from ksmbench.rows import Target, row  # noqa: E402
-from ksmtest import cases, ksmhost, programs  # noqa: E402
+from ksmtest import cases, ksmhost, programs, sample  # noqa: E402
 from ksmtest.checks import (  # noqa: E402
     Failure, Skipped, check, check_equal, wait_for)
 from ksmtest.merging import MergingError  # noqa: E402
@@ -169,14 +169,17 @@ def test_trial(bed):
 
 def made_up(*groups):
     """The script, with these benchmarks, (rows, error) pairs, alone."""
-    def benchmark(rows, error):
+    def benchmark(number, rows, error):
         def measure(bench, wanted):
             yield from rows
             if error:
                 raise error
 
-        names = [one['id'] for one in rows] + ['lost'] * bool(error)
-        return types.SimpleNamespace(GROUPS=[names], measure=measure,
+        targets = {one['id']: None for one in rows}
+        if error:
+            targets[f'lost-{number}'] = Target(1)
+        return types.SimpleNamespace(ROWS=targets, GROUPS=[[*targets]],
+                                     measure=measure,
                                      __doc__='Made up.\n\nMore.')
 
     bench = programs.script(SCRIPT)
@@ -184,7 +187,8 @@ def made_up(*groups):
     bench.ksmhost = types.SimpleNamespace(
         KSMHost=contextlib.nullcontext, missing=lambda: None,
         merged_elsewhere=lambda: [])
-    bench.BENCHMARKS = [benchmark(*group) for group in groups]
+    bench.BENCHMARKS = [benchmark(number, *group)
+                        for number, group in enumerate(groups)]
     return bench
 
 
@@ -207,20 +211,20 @@ def run_main(bed, bench, *options, **values):
 
 def test_missed(bed):
     """a missed target is named, and is no failure"""
-    made = [row('made-up', 's', [3.5, None, 4.5], 'how', target=Target(9)),
+    made = [row('made-up', 's', [24.04], 'how', target=Target(24)),
             row('made-up/high', 's', [5.25], 'how', target=Target(4)),
             row('made-up/low', 's', [0.5], 'how', target=Target(1, 'least')),
             row('made-up/met', 's', [0.5], 'how', target=Target(0.5))]
     output, end = run_main(bed, made_up((made, None)))
     check_equal(end, None, f'end; {output}')
     check_equal(misses(output),
-                ['target missed: made-up - 9',
+                ['target missed: made-up 24.04 24',
                  'target missed: made-up/high 5.25 4',
                  'target missed: made-up/low 0.5 1'], 'missed targets')
     check((bed.directory / 'bench/targets.svg').exists(), 'no plot of targets')
     page = check_page(bed.read('index.html'), made, 1)
-    for words in ('1 of 4 targets are met', 'Made up', 'missed, no value',
-                  'missed, 1.31 of target', 'missed, 0.50 of target',
+    for words in ('1 of 4 targets are met', 'Made up',
+                  'missed, 1.00167 of target', 'missed, 1.31 of target', 'missed, 0.50 of target',
                   'met, 1.00 of target'):
         check(words in page.text, f'not on the page: {words}')
 
@@ -234,17 +238,50 @@ def test_failed(bed):
     output, end = run_main(bed, made_up(
         ([], Failure('it did not merge')), (made[:1], ValueError('a mistake')),
         (made[1:2], MergingError('no guest is up')), (made[2:], None)))
-    check_equal(json.loads(bed.read('report.json')), made, 'rows')
-    check_equal(len(misses(output)), 3, f'missed targets; {output}')
+    found = {one['id']: one for one in json.loads(bed.read('report.json'))}
+    lost = {name: found.pop(name) for name in list(found) if 'lost' in name}
+    check_equal(list(found.values()), made, 'rows')
+    for one, words in zip(lost.values(), ('it did not merge', 'a mistake',
+                                          'no guest is up'), strict=True):
+        check_form(one)
+        check(words in one['how'] and not one['met'], f'{words}: {one}')
+    check_equal(len(misses(output)), 6, f'missed targets; {output}')
     for words in ('it did not merge', 'ValueError: a mistake', 'Traceback',
                   'no guest is up'):
         check(words in str(end) and words in output,
               f'{words}: neither said, {output}, nor in the end, {end}')
     check_equal(str(end).count('Traceback'), 1, f'tracebacks; {end}')
-    facts = json.loads(bed.read('machine.json'))
-    check_equal(list(facts['failed']), ['lost'], 'rows that failed')
-    page = check_page(bed.read('index.html'), made, 1)
-    check('lost: no guest is up' in page.text, 'not said on the page')
+    page = check_page(bed.read('index.html'), [*made, *lost.values()], 1)
+    check('0 of 6 targets are met' in page.text, 'not all are counted')
+
+
+def test_unreached(bed):
+    """a round that does not get there is no value, and a failure"""
+    made = [row('made-up', 's', [3.5, None, 4.5], 'how', target=Target(9))]
+    for options, failed in ((), True), (('--trial',), False):
+        output, end = run_main(bed, made_up((made, None)), *options)
+        check_equal('made-up: not every round' in str(end), failed,
+                    f'{options}: {end}')
+        check_equal(misses(output), ['target missed: made-up - 9'],
+                    'missed targets')
+        page = check_page(bed.read('index.html'), made, 0)
+        check('missed, no value' in page.text, 'not said on the page')
+
+
+def test_busy(bed):
+    """that others use the machine is said, and on the page"""
+    made = [row('made-up', 's', [1], 'how')]
+    for percent, said in (99, True), (1, False):
+        with mock.patch.object(machine, 'busy_percent', lambda: percent):
+            output, end = run_main(bed, made_up((made, None)))
+        check_equal(end, None, f'end; {output}')
+        check_equal('others use 99 % of a core' in output, said, output)
+        page = check_page(bed.read('index.html'), made, 0)
+        check_equal('99 % of a core was in use' in page.text, said, 'page')
+    command = 'import time\nend = time.time() + 20\nwhile time.time() < end: 1'
+    with subprocess.Popen([sys.executable, '-c', command]) as process:
+        check(machine.busy_percent() > 50, 'it does not see others')
+        process.kill()
 
 
 def test_nothing(bed):
@@ -312,13 +349,43 @@ def test_goals(bed):
         check(merging.reach(), 'it is not reached')
 
 
+def test_savings(bed):
+    """what KSM counts has to be saved of memory, also of what came since"""
+    size = 64 * mmap.PAGESIZE
+    with memory_of_ours(size) as (memory, guest), \
+            mock.patch.object(ksmhost, 'read', lambda name: 16), \
+            mock.patch.object(sample, 'ram_ranges', lambda guest: [
+                (guest.ram, guest.ram + size)]):
+        memory.write(bytes(size // 2))
+        merging = Merging(Stalled(), [guest], Filling([], 16))
+        expect_failure("16 pages are saved by KSM's counter, and 0 by the "
+                       "processes' memory", merging.verify)
+        memory.write(bytes(size // 2))
+        expect_failure('and 0 by', merging.verify)
+        # Its pages are gone, and it has not grown.
+        memory.madvise(mmap.MADV_DONTNEED)
+        merging.verify()
+
+
+class Guest:
+    """This process, if it were a guest."""
+
+    name = 'guest'
+    pid = os.getpid()
+
+    def __init__(self, ram):
+        self.ram = ram
+
+    def verify(self):
+        pass
+
+
 @contextlib.contextmanager
 def memory_of_ours(size):
     """Memory, and a guest that has it as its RAM."""
     with mmap.mmap(-1, size) as memory:
         ram = ctypes.addressof(ctypes.c_char.from_buffer(memory))
-        yield memory, types.SimpleNamespace(name='guest', pid=os.getpid(),
-                                            ram=ram)
+        yield memory, Guest(ram)
 
 
 def test_rewriter(bed):
@@ -414,15 +481,17 @@ def test_words(bed):
                           {**{one['id']: HOSTILE for one in made},
                            f'lost {HOSTILE}': HOSTILE})
     report = Report(bed.directory, facts)
-    report.fail([f'lost {HOSTILE}'], f'why {HOSTILE}')
     for one in made:
         report.add(one)
+    report.fail({f'lost {HOSTILE}': None}, f'why {HOSTILE}')
+    made = report.rows
     plots = {path.stem: path.read_text()
              for path in bed.directory.glob('*.svg')}
     check_equal(len(plots), 3, f'plots; {list(plots)}')
     page = check_page((bed.directory / 'index.html').read_text(), made, 3)
-    check(f'lost {HOSTILE}: why {HOSTILE}' in page.text, 'what is lost')
-    check_equal(page.text.count('no value'), 2, 'no value: of a row, of a bar')
+    check(f'why {HOSTILE}' in page.text, 'why it is lost')
+    check_equal(page.text.count('no value'), 4,
+                'no value: of two rows, why, and of a bar')
     for name, text in plots.items():
         words = ''.join(ET.fromstring(text).itertext())
         check(HOSTILE in words, f'{name} lacks its words: {words}')

@@ -463,6 +463,7 @@ def test_not_permitted(bed):
     for words in (f'guest {guest.pid} (theirs): ', f'/proc/{guest.pid}/',
                   'Permission denied', 'root', 'ptrace_scope'):
         check(words in error, f'{words}: {error}')
+    check_equal(result.stdout, b'', 'tables of no guest')
 
 
 def test_no_guests(bed):

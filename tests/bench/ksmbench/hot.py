@@ -99,6 +99,10 @@ class Window:
     undone: float       # merges
     rewritten: float    # MiB
 
+    def __str__(self):
+        return (f"{self.percent:.3g} % of a core, {self.undone:.3g} merges "
+                f"undone and {self.rewritten:.0f} MiB rewritten a second")
+
 
 def look(way, rewriter, mib, seconds):
     """How it goes on from now on."""

@@ -21,7 +21,7 @@ def measure_one(bench, kind, mib):
             bench.filled(way, [bytearray(os.urandom(mib * MIB))]) as guests:
         guest, = guests
         ranges = [(guest.ram, guest.ram + mib * MIB)]
-        before = sample.memory(guest.pid, ranges)[1]
+        before = sample.memory(guest.pid, ranges).huge
         if not before:
             raise Failure("the guest has no huge pages: "
                           "/sys/kernel/mm/transparent_hugepage/enabled must "
@@ -29,7 +29,7 @@ def measure_one(bench, kind, mib):
         way.start(guests)
         way.wait_passes(PASSES)
         guest.verify()
-        return sample.memory(guest.pid, ranges)[1] / before
+        return sample.memory(guest.pid, ranges).huge / before
 
 
 def measure(bench, wanted):

@@ -12,7 +12,7 @@ ROWS = {"incremental": Target(0.1)}
 GROUPS = [tuple(ROWS)]
 RATE_MIB = 1
 # In seconds.  ksmtuned lets few pages wait for up to ten minutes.
-LIMIT, QUICK_LIMIT = 900, 120
+LIMIT = 900
 
 
 def measure_one(bench, kind, mib, seconds, limit):
@@ -53,7 +53,7 @@ def measure(bench, wanted):
     seconds = bench.sized(60, 5)
     # What they hold, as it is here and in them, before it is merged.
     bench.need(4 * (mib + RATE_MIB * seconds))
-    limit = bench.limit(LIMIT, QUICK_LIMIT)
+    limit = bench.limit(LIMIT)
     # That takes long: there is one round.
     results = bench.in_turns(
         "incremental", 1, (ways.FullSpeed, ways.Engine),

@@ -50,12 +50,16 @@ def body_of_row(row):
     shown = "".join(f'<td data-label="{label}">{cell}</td>'
                     for label, cell in zip(COLUMNS[1:], cells))
     rounds = ", ".join(map(number, row["rounds"]))
+    # Why there is no value is what matters then.
+    details = ("<details><summary>how it was measured</summary>" if rounds
+               else '<details open=""><summary>why there is no value</summary>')
+    how = escape(row["how"]) + f": {rounds}" * bool(rounds)
     return f"""<tbody>
 <tr><th scope="row"><code>{escape(row["id"])}</code></th>{shown}</tr>
 <tr class="more"><td colspan="{len(COLUMNS)}">
 {peers(row, False)}
-<details><summary>how it was measured</summary>
-<p>{escape(row["how"])}: {rounds}</p>{peers(row, True)}</details></td></tr>
+{details}
+<p>{how}</p>{peers(row, True)}</details></td></tr>
 </tbody>"""
 
 

@@ -8,14 +8,14 @@ measured before something fails is kept, and can be looked at meanwhile.
 import json
 import time
 
-from . import page, plots
+from . import page, plots, rows
 
 
 class Report:
-    def __init__(self, directory, facts, rows=()):
+    def __init__(self, directory, facts, measured=()):
         self.directory = directory
         self.facts = facts
-        self.rows = list(rows)
+        self.rows = list(measured)
         self._start = time.monotonic()
 
     @classmethod
@@ -28,12 +28,12 @@ class Report:
         self.rows.append(row)
         self.write()
 
-    def fail(self, names, why):
-        """Those of the rows NAMES that are not there won't come."""
+    def fail(self, targets, why):
+        """Those of the rows {name: target} that are not there won't come."""
         known = {row["id"] for row in self.rows}
-        self.facts["failed"].update((name, why) for name in names
-                                    if name not in known)
-        self._save()
+        for name, target in targets.items():
+            if name not in known:
+                self.add(rows.row(name, "", [], why, target=target))
 
     def _save(self):
         self.facts["seconds"] = round(time.monotonic() - self._start)

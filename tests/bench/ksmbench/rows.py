@@ -5,13 +5,13 @@ A row of report.json has
 
 id       as below; what follows a slash tells which of several it is
 value    the median of the rounds, null if there is none
-unit     of the value
+unit     of the value; empty without any round
 target   what the value has to be, null where there is only something to see
 bound    "most" or "least": which side of the target is right
 met      whether it is; null without a target
 spread   the least and the greatest of the rounds
 peers    figures beside it, by name and unit: medians, too
-how      how it was measured, and how often
+how      how it was measured, and how often; without any round, why not
 rounds   the value of each round
 series   only where there are some: curves to plot, each with its name, unit,
          x_unit and points, which are pairs of x and y
@@ -50,7 +50,8 @@ def row(name, unit, rounds, how, *, target=None, peers=(), series=()):
         "met": target and target.is_met(value),
         "spread": [min(known), max(known)] if known else None,
         "peers": {peer: median(values) for peer, values in dict(peers).items()},
-        "how": f"{how}; {len(rounds)} round{'s' * (len(rounds) > 1)}",
+        "how": how + (f"; {len(rounds)} round{'s' * (len(rounds) > 1)}"
+                      if rounds else ""),
         "rounds": list(rounds),
         **({"series": list(series)} if series else {}),
     }
@@ -66,6 +67,17 @@ def number(value):
     if value is None:
         return "-"
     return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
+
+
+def in_words(found):
+    """What a round has found, in any form, on a line for people."""
+    if isinstance(found, dict):
+        return ", ".join(f"{name} {in_words(value)}"
+                         for name, value in found.items())
+    if isinstance(found, (list, tuple)):
+        return "; ".join(map(in_words, found))
+    return (number(found) if found is None or isinstance(found, (int, float))
+            else str(found))
 
 
 def measured(row):
@@ -89,7 +101,10 @@ def verdict(row):
         return f"{word}, no value"
     if row["target"] == 0:
         return word if row["met"] else f"{word} by {number(row['value'])}"
-    return f"{word}, {row['value'] / row['target']:.2f} of target"
+    part = row["value"] / row["target"]
+    # What misses by a hair does not look as if it were met.
+    digits = 2 if row["met"] or f"{part:.2f}" != "1.00" else 5
+    return f"{word}, {part:.{digits}f} of target"
 
 
 def spread(row):

@@ -7,7 +7,7 @@ import time
 from . import filled, ways
 from .bench import Merging
 from .filled import MIB, PAGE
-from .rows import Target, row
+from .rows import Target, in_words, row
 
 ROWS = {
     "scale-memory": Target(1),
@@ -64,7 +64,8 @@ def measure_slope(bench, name, what, points, how):
     for _ in bench.rounds(3):
         costs = [(gib, pass_cost(bench, sizes, seconds))
                  for gib, sizes in points]
-        bench.say(f"{name}: {costs}")
+        bench.say(f"{name}, CPU ms: " + in_words(
+            {f"{gib:g} GiB": cost for gib, cost in costs}))
         rounds.append(costs)
     slopes = [statistics.linear_regression(*zip(*costs)).slope
               for costs in rounds]

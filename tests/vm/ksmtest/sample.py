@@ -12,6 +12,7 @@ the mount knows what is allocated; its PSS drops when pages are merely unmapped.
 import os
 import re
 import time
+import typing
 from pathlib import Path
 
 PAGE = os.sysconf("SC_PAGE_SIZE")
@@ -20,7 +21,7 @@ PAGE = os.sysconf("SC_PAGE_SIZE")
 CPUCLOCK_SCHED = 2
 
 SMAPS = re.compile(
-    rb"^([0-9a-f]+)-([0-9a-f]+) [r-][w-]|^Pss: +(\d+)|^AnonHugePages: +(\d+)",
+    rb"^([0-9a-f]+)-([0-9a-f]+) [r-][w-]|^(Rss|Pss|AnonHugePages): +(\d+)",
     re.M)
 
 
@@ -38,22 +39,28 @@ def ram_ranges(vm):
     return sorted(ranges)
 
 
+class Memory(typing.NamedTuple):
+    """Bytes."""
+
+    rss: int
+    pss: int
+    huge: int
+
+
 def memory(pid, ranges):
-    """Bytes that a process has in the ranges: (PSS, huge pages).
+    """Bytes that a process has in the ranges: RSS, PSS, and huge pages.
 
     The kernel may have made one mapping of a range and of what is beside it.
     """
-    pss = huge = 0
+    kib = {b"Rss": 0, b"Pss": 0, b"AnonHugePages": 0}
     inside = False
     for match in SMAPS.finditer(Path(f"/proc/{pid}/smaps").read_bytes()):
         if match[1]:
             begin, end = int(match[1], 16), int(match[2], 16)
             inside = any(begin < e and b < end for b, e in ranges)
-        elif inside and match[3]:
-            pss += int(match[3])
         elif inside:
-            huge += int(match[4])
-    return pss * 1024, huge * 1024
+            kib[match[3]] += int(match[4])
+    return Memory(*(1024 * size for size in kib.values()))
 
 
 def process_memory(pid):
@@ -104,12 +111,12 @@ class Savings:
         self._ranges = {vm: ram_ranges(vm) for vm in vms}
         self.before, self.huge_before = self.used()
         self._process_before = self._process()
+        self._mapped_before = self._mapped()
 
     def used(self):
         """Bytes of guest memory now: (PSS, huge pages)."""
-        figures = [memory(vm.pid, ranges)
-                   for vm, ranges in self._ranges.items()]
-        return sum(f[0] for f in figures), sum(f[1] for f in figures)
+        figures = self._memory()
+        return sum(f.pss for f in figures), sum(f.huge for f in figures)
 
     def freed(self):
         """By how many bytes less of guest memory is in use."""
@@ -119,6 +126,10 @@ class Savings:
         """Bytes of guest memory saved."""
         return self.freed()
 
+    def grown(self):
+        """By how many bytes more of guest memory is mapped, if it is more."""
+        return max(0, self._mapped() - self._mapped_before)
+
     def available(self):
         """By how much more is available on all of the host."""
         return memory_available() - self._available
@@ -126,6 +137,12 @@ class Savings:
     def process_saved(self):
         """The same of all of QEMU's memory: less what merging itself takes."""
         return self._process_before - self._process()
+
+    def _memory(self):
+        return [memory(vm.pid, ranges) for vm, ranges in self._ranges.items()]
+
+    def _mapped(self):
+        return sum(figures.rss for figures in self._memory())
 
     def _process(self):
         return sum(process_pss(vm.pid) for vm in self._ranges)
