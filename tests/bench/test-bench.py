@@ -255,6 +255,22 @@ def test_failed(bed):
     check('0 of 6 targets are met' in page.text, 'not all are counted')
 
 
+def test_no_plots(bed):
+    """where gnuplot fails, all is measured and kept all the same"""
+    made = [row(name, 's', [2], 'how', target=Target(1)) for name in 'ab']
+    bench = made_up((made[:1], Failure('it did not merge')), (made[1:], None))
+
+    def draw(plots, directory):
+        check(not plots, 'gnuplot')
+        return plots
+
+    with mock.patch.object(bench.plots, 'draw', draw):
+        output, end = run_main(bed, bench)
+    check('gnuplot' in str(end), f'end: {end}')
+    check_equal([one['id'] for one in json.loads(bed.read('report.json'))],
+                ['a', 'lost-0', 'b'], 'rows')
+
+
 def test_unreached(bed):
     """a round that does not get there is no value, and a failure"""
     made = [row('made-up', 's', [3.5, None, 4.5], 'how', target=Target(9))]

@@ -29,11 +29,14 @@ class Report:
         self.write()
 
     def fail(self, targets, why):
-        """Those of the rows {name: target} that are not there won't come."""
+        """Those of the rows {name: target} that are not there won't come.
+
+        Draws nothing, as that may be what has failed.
+        """
         known = {row["id"] for row in self.rows}
-        for name, target in targets.items():
-            if name not in known:
-                self.add(rows.row(name, "", [], why, target=target))
+        self.rows += [rows.row(name, "", [], why, target=target)
+                      for name, target in targets.items() if name not in known]
+        self._save()
 
     def _save(self):
         self.facts["seconds"] = round(time.monotonic() - self._start)
