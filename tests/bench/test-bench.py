@@ -500,6 +500,7 @@ def test_words(bed):
     for one in made:
         report.add(one)
     report.fail({f'lost {HOSTILE}': None}, f'why {HOSTILE}')
+    report.write()
     made = report.rows
     plots = {path.stem: path.read_text()
              for path in bed.directory.glob('*.svg')}
