@@ -224,8 +224,8 @@ def test_missed(bed):
     check((bed.directory / 'bench/targets.svg').exists(), 'no plot of targets')
     page = check_page(bed.read('index.html'), made, 1)
     for words in ('1 of 4 targets are met', 'Made up',
-                  'missed, 1.00167 of target', 'missed, 1.31 of target', 'missed, 0.50 of target',
-                  'met, 1.00 of target'):
+                  'missed, 1.00167 of target', 'missed, 1.31 of target',
+                  'missed, 0.50 of target', 'met, 1.00 of target'):
         check(words in page.text, f'not on the page: {words}')
 
 

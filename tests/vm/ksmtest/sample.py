@@ -111,7 +111,6 @@ class Savings:
         self._ranges = {vm: ram_ranges(vm) for vm in vms}
         self.before, self.huge_before = self.used()
         self._process_before = self._process()
-        self._mapped_before = self._mapped()
 
     def used(self):
         """Bytes of guest memory now: (PSS, huge pages)."""
@@ -126,9 +125,9 @@ class Savings:
         """Bytes of guest memory saved."""
         return self.freed()
 
-    def grown(self):
-        """By how many bytes more of guest memory is mapped, if it is more."""
-        return max(0, self._mapped() - self._mapped_before)
+    def shared(self):
+        """By how many bytes less is in use than guests have mapped."""
+        return sum(figures.rss - figures.pss for figures in self._memory())
 
     def available(self):
         """By how much more is available on all of the host."""
@@ -140,9 +139,6 @@ class Savings:
 
     def _memory(self):
         return [memory(vm.pid, ranges) for vm, ranges in self._ranges.items()]
-
-    def _mapped(self):
-        return sum(figures.rss for figures in self._memory())
 
     def _process(self):
         return sum(process_pss(vm.pid) for vm in self._ranges)
