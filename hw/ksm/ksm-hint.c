@@ -108,7 +108,7 @@ void ksm_hint_put(KsmHintKind kind, const struct iovec *iov, unsigned niov)
     }
     /* Pairs with the acquire in take_of(): what is taken is there. */
     qatomic_store_release(&ring->head, head);
-    /* Pairs with that in ksm_hint_wait(): it is woken, or sees the hint. */
+    /* Pairs with that in ksm_hint_wait(), which is woken or sees the hint. */
     smp_mb();
     wake();
 }
@@ -144,6 +144,7 @@ bool ksm_hint_wait(void)
     bool empty = true;
 
     qatomic_set(&waiting, true);
+    /* Pairs with that in ksm_hint_put(): whoever puts a hint sees the wait. */
     smp_mb();
     WITH_QEMU_LOCK_GUARD(&rings_lock) {
         QLIST_FOREACH(ring, &rings, next) {
