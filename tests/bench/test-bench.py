@@ -37,6 +37,7 @@ from ksmtest import cases, ksmhost, programs, sample  # noqa: E402
 from ksmtest.checks import (  # noqa: E402
     Failure, Skipped, check, check_equal, wait_for)
 from ksmtest.merging import MergingError  # noqa: E402
+from ksmtest.vm import VM  # noqa: E402
 
 SCRIPT = TOP / 'scripts/run-bench'
 NUMBER = (int, float)
@@ -381,6 +382,18 @@ def test_savings(bed):
         # Its pages are gone, and it has not grown.
         memory.madvise(mmap.MADV_DONTNEED)
         merging.verify()
+
+
+def test_sums(bed):
+    """a checksum is told when all of it is printed"""
+    guest = VM('qemu', bed.directory, 'guest')
+    check_equal(guest.disk_sum(), None, 'sum, without a console')
+    guest.console.write_bytes(b'files 12ab  -\r\nfiles 3\r\ndisk sum 34')
+    check_equal(guest.file_sums(), ['12ab', '3'], 'sums')
+    check_equal(guest.disk_sum(), None, 'sum, while it is printed')
+    with guest.console.open('ab') as console:
+        console.write(b'cd  -\r\nfiles')
+    check_equal(guest.disk_sum(), '34cd', 'sum')
 
 
 class Guest:

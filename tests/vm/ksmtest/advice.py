@@ -86,7 +86,7 @@ class Advised:
 
         def said():
             self.one.check()
-            return re.search(r'(?s)(.*)^advised (\d+)\r?$',
+            return re.search(r'(?s)(.*)^advised (\d+)$',
                              self.one.console_text()[before:], re.M)
         self.one.type(line)
         meanwhile()

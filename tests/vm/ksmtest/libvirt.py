@@ -16,7 +16,7 @@ from . import cases
 from .checks import PATIENCE, Failure, check, check_equal, wait_for
 from .host import KSM_FILES
 from .programs import BUILD
-from .vm import die_with_parent
+from .vm import die_with_parent, whole_lines
 
 LIBVIRT = BUILD / "libvirt"
 KERNEL, INITRD = "/run/guest/vmlinuz", "/run/guest/initrd.img"
@@ -339,10 +339,7 @@ class Console:
         self._path = path
 
     def text(self):
-        try:
-            return self._path.read_text(errors="replace")
-        except FileNotFoundError:
-            return ""
+        return whole_lines(self._path)
 
     def checked(self):
         """How many files it has verified; Failure if one was wrong."""

@@ -46,12 +46,6 @@ class Guest(VM):
         wait_for(lambda: self.check() or self.tracked() > 0,
                  f"the engine of {self.name} to track pages")
 
-    def console_text(self):
-        try:
-            return self.console.read_text(errors="replace")
-        except FileNotFoundError:
-            return ""
-
     def said(self, text):
         """How often it was on its console."""
         return self.console_text().count(text)
@@ -63,7 +57,7 @@ class Guest(VM):
         check(not wrong, f"{self.name}: {wrong and wrong[0]}")
         for sign in ("Kernel panic", "BUG:", "Oops", "segfault"):
             check(sign not in text, f"{self.name}: {sign} on its console")
-        counts = re.findall(r"^checked (\d+)\r?$",
+        counts = re.findall(r"^checked (\d+)$",
                             text.rpartition(GUEST_UP)[2], re.M)
         return int(counts[-1]) if counts else 0
 

@@ -45,6 +45,15 @@ def tail(path, lines=8):
     return "\n".join(text.splitlines()[-lines:])
 
 
+def whole_lines(console):
+    """What a guest has printed so far to a file, up to the last newline."""
+    try:
+        text = console.read_text(errors="replace")
+    except FileNotFoundError:
+        return ""
+    return text[:text.rfind("\n") + 1]
+
+
 class VM:
     """A QEMU process; also a context manager that ends it.
 
@@ -161,15 +170,17 @@ class VM:
             self.press(KEYS.get(key, key))
         self.press("ret")
 
+    def console_text(self):
+        """What it has printed, but for a line that it is in the middle of."""
+        return whole_lines(self.console)
+
     def file_sums(self):
         """Checksums of its files, one for each time that it was asked."""
-        return re.findall(r"^files (\w+)",
-                          self.console.read_text(errors="replace"), re.M)
+        return re.findall(r"^files (\w+)", self.console_text(), re.M)
 
     def disk_sum(self):
         """The checksum that it said last of what it has read; or None."""
-        return (re.findall(r"^disk sum (\w+)",
-                           self.console.read_text(errors="replace"), re.M)
+        return (re.findall(r"^disk sum (\w+)", self.console_text(), re.M)
                 or [None])[-1]
 
     def wait_console(self, text, timeout):

@@ -45,7 +45,7 @@ def compared(guest):
     """How much the guest has compared, and when: [(N, T)]."""
     guest.checked()
     return [(int(number), float(moment)) for number, moment in re.findall(
-        r"^compared (\d+) at ([\d.]+)\r?$", guest.console_text(), re.M)]
+        r"^compared (\d+) at ([\d.]+)$", guest.console_text(), re.M)]
 
 
 def speed(said):
