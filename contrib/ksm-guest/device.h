@@ -15,7 +15,7 @@
 typedef struct Device {
     char name[NAME_MAX + 1];        /* its PCI address */
     int fd;
-    volatile uint32_t *bar;         /* each access is one of the device's */
+    volatile uint32_t *bar;         /* each access reaches the device */
 } Device;
 
 typedef struct DeviceStatus {

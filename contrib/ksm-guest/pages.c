@@ -131,7 +131,7 @@ PageCount pages_of_file(const char *path, uint32_t advice, Ranges *ranges)
     const size_t page_size = sysconf(_SC_PAGESIZE);
     PageCount count = { 0 };
     struct stat status;
-    volatile const char *at;        /* a page that is read is there then */
+    volatile const char *at;        /* reading a page brings it in */
     int pagemap = open_pagemap(getpid());
     /* Not to wait for somebody who opens the other end, if it has one. */
     int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);

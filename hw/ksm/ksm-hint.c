@@ -144,7 +144,7 @@ bool ksm_hint_wait(void)
     bool empty = true;
 
     qatomic_set(&waiting, true);
-    /* Pairs with that in ksm_hint_put(): whoever puts a hint sees the wait. */
+    /* Pairs with that in ksm_hint_put(): one of the two sees the other. */
     smp_mb();
     WITH_QEMU_LOCK_GUARD(&rings_lock) {
         QLIST_FOREACH(ring, &rings, next) {

@@ -36,21 +36,22 @@ def die_with_parent():
     _libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
 
 
-def tail(path, lines=8):
-    """The last lines of a text file that may not exist."""
+def written(path):
+    """What is in a text file so far, which may not exist yet."""
     try:
-        text = Path(path).read_text(errors="replace")
+        return Path(path).read_text(errors="replace")
     except FileNotFoundError:
         return ""
-    return "\n".join(text.splitlines()[-lines:])
+
+
+def tail(path, lines=8):
+    """The last lines of a text file that may not exist."""
+    return "\n".join(written(path).splitlines()[-lines:])
 
 
 def whole_lines(console):
     """What a guest has printed so far to a file, up to the last newline."""
-    try:
-        text = console.read_text(errors="replace")
-    except FileNotFoundError:
-        return ""
+    text = written(console)
     return text[:text.rfind("\n") + 1]
 
 
@@ -155,10 +156,7 @@ class VM:
             raise self._error(f"the guest is in state '{status}'")
 
     def console_has(self, text):
-        try:
-            return text.encode() in self.console.read_bytes()
-        except FileNotFoundError:
-            return False
+        return text in written(self.console)
 
     def press(self, key):
         """Presses and releases a key of its keyboard."""
